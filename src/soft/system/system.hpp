@@ -1,0 +1,37 @@
+#pragma once
+#include "soft/cpu.hpp"
+
+// Protection, events and system instructions, as the interpreter and VT-x call them.
+namespace abyme::soft::system {
+
+// --- state ---
+void reset(Cpu &cpu);  // RESET
+void init(Cpu &cpu);   // INIT: as reset, but CR0.CD/NW, MSRs, FPU and XCR0 keep theirs (SDM 3A table 10-1)
+void start_up(Cpu &cpu, u8 vector); // SIPI
+void set_state(Cpu &cpu, const x86::CpuState &state);
+[[nodiscard]] x86::CpuState get_state(const Cpu &cpu);
+
+// --- events ---
+// Delivers one event through the IDT (real, protected, V86 or 64-bit mode; gates, stack switches, IST, task gates). cpu.rip is the return
+// address to push. False: cpu.fault holds what went wrong on the way; state is as before.
+[[nodiscard]] bool deliver(Cpu &cpu, const Event &event);
+// cpu.fault is an exception that an instruction (or a delivery) raised: delivers it, with double and triple faults by the contributory
+// rules, VM exits by vmx::intercepts_event. Sets cpu.activity to Shutdown after a triple fault outside of non-root operation.
+void deliver_fault(Cpu &cpu);
+// As deliver(), but an event that fails on the way becomes what the manual says: for interrupts, injected events and traps.
+void deliver_event(Cpu &cpu, const Event &event);
+
+// --- control registers, with the checks of MOV to CR. False: cpu.fault is #GP(0). They flush and select contexts as due. ---
+[[nodiscard]] bool write_cr0(Cpu &cpu, u64 value);
+[[nodiscard]] bool write_cr3(Cpu &cpu, u64 value);
+[[nodiscard]] bool write_cr4(Cpu &cpu, u64 value);
+[[nodiscard]] bool write_efer(Cpu &cpu, u64 value);
+[[nodiscard]] bool write_xcr0(Cpu &cpu, u64 value);
+// MSRs without intercepts: false is #GP(0), not yet raised. Used by RDMSR/WRMSR and by VT-x's MSR areas.
+[[nodiscard]] bool read_msr(Cpu &cpu, u32 msr, u64 &value);
+[[nodiscard]] bool write_msr(Cpu &cpu, u32 msr, u64 value);
+
+// --- the instruction table's part: returns nullptr where the mnemonic is not system's ---
+[[nodiscard]] SlowHandler handler(u16 mnemonic, const Op &op);
+
+} // namespace abyme::soft::system

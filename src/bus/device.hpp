@@ -4,8 +4,8 @@
 
 namespace abyme {
 
-// A device's registers in one range of ports or of memory. `offset` is from the start of the range, size 1, 2, 4 or 8 (ports: at most 4);
-// the access lies inside the range. Called with the machine's device lock held (Bus::lock()).
+// A device's registers in one range of ports or of memory. `offset` is from the start of the range, size 1, 2, 4 or 8
+// (ports: at most 4); the access lies inside the range. Called with the machine's device lock held (Bus::lock()).
 class RegisterBlock {
 public:
   virtual ~RegisterBlock() = default;

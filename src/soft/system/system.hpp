@@ -31,6 +31,23 @@ void deliver_event(Cpu &cpu, const Event &event);
 [[nodiscard]] bool read_msr(Cpu &cpu, u32 msr, u64 &value);
 [[nodiscard]] bool write_msr(Cpu &cpu, u32 msr, u64 value);
 
+// --- I/O permission: CPL against IOPL, then the TSS's bitmap (SDM 1 §19.5). False: #GP(0), or a fault of reading the bitmap. ---
+[[nodiscard]] bool io_allowed(Cpu &cpu, u16 port, unsigned size);
+
+// --- instructions that share their mnemonic with ones that are not system's: the decoder tells them apart by their operands.
+// reg_index is the segment, control or debug register; a far pointer has its offset in imm and its selector in disp. ---
+Outcome mov_to_segment(Cpu &cpu, const Op &op);
+Outcome mov_from_segment(Cpu &cpu, const Op &op);
+Outcome push_segment(Cpu &cpu, const Op &op);
+Outcome pop_segment(Cpu &cpu, const Op &op);
+Outcome mov_to_cr(Cpu &cpu, const Op &op);
+Outcome mov_from_cr(Cpu &cpu, const Op &op);
+Outcome mov_to_dr(Cpu &cpu, const Op &op);
+Outcome mov_from_dr(Cpu &cpu, const Op &op);
+Outcome jump_far(Cpu &cpu, const Op &op);
+Outcome call_far(Cpu &cpu, const Op &op);
+Outcome return_far(Cpu &cpu, const Op &op); // imm: bytes of parameters to release
+
 // --- the instruction table's part: returns nullptr where the mnemonic is not system's ---
 [[nodiscard]] SlowHandler handler(u16 mnemonic, const Op &op);
 

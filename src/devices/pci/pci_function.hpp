@@ -2,6 +2,7 @@
 #include "bus/bus.hpp"
 #include "devices/pci/msix.hpp"
 #include <array>
+#include <atomic>
 #include <span>
 
 namespace abyme {
@@ -61,7 +62,7 @@ protected:
   // MSI-X with `vectors` vectors, whose table and PBA fill BAR `bar` (32-bit) by themselves.
   void add_msix(unsigned bar, unsigned vectors);
   [[nodiscard]] Msix *msix() { return msix_ ? &*msix_ : nullptr; }
-  [[nodiscard]] bool msix_enabled() const;
+  [[nodiscard]] bool msix_enabled() const { return msix_enabled_; }
   // Sends (or leaves pending) an MSI-X vector; from any thread, no lock needed. Like any write by the function it needs
   // Bus Master Enable in the command register. False when MSI-X is disabled: then the device uses set_intx().
   bool notify(unsigned vector);

@@ -24,6 +24,9 @@ struct Vmx;
 namespace mmu {
 struct Mmu;
 }
+namespace hostexec {
+class Arena;
+}
 
 // Reasons for a vCPU to look up at the next block boundary. Set by any thread, cleared by the vCPU's own.
 enum Attention : u32 {
@@ -83,6 +86,7 @@ struct alignas(64) Cpu {
   u64 rflags_rest;  // RFLAGS without the six arithmetic flags (bit 1 set, DF included); use rflags() and set_rflags()
   x86::Segment segments[7]; // [Op::kFlat] is flat for ever
   u8 cpl;
+  u8 gates;         // hostexec::Gate: what keeps x87, MMX, SSE or AVX instructions from simply executing; kept by hostexec::update_gates()
 
   // --- control ---
   u64 cr0, cr2, cr3, cr4, efer, xcr0;
@@ -99,6 +103,7 @@ struct alignas(64) Cpu {
   u8 shadow;                // Shadow bits; blocks events until one more instruction has completed
   bool nmi_blocked;
   bool nmi_pending;
+  bool interrupt_waiting;   // an interrupt was seen but could not be taken: look again when IF or a priority changes
   u64 pending_debug;        // DR6 bits to be delivered as a trap #DB before the next instruction
   bool delivering;          // `vectoring` is being delivered: what IDT-vectoring information must report
   Event vectoring;
@@ -107,11 +112,15 @@ struct alignas(64) Cpu {
   // --- x87 and vectors: executed on the host's own units (hostexec/) ---
   alignas(64) u8 ymm[16][32];   // [n][0..15] is XMMn
   alignas(64) u8 x87[512];      // FXSAVE64 image; its XMM area is unused, MXCSR lives below
-  u32 mxcsr;
+  u32 mxcsr;                    // the exception flags raised since enter() are still in the host's: hostexec::sync_mxcsr()
+  bool x87_live;                // the host's x87 registers hold the guest's, x87[] is stale but for its pointers: hostexec::sync_x87()
+  u16 x87_cs, x87_ds;           // FCS and FDS; the offsets and FOP are always current in x87[]
+  hostexec::Arena *arena;       // host stubs; made by hostexec::create()
 
   // --- VT-x ---
   VmxMode vmx_mode;
   bool ept_enabled;         // in non-root operation with EPT
+  bool ept_mode_based;      // mode-based execute control
   u64 eptp;                 // valid while ept_enabled
   u16 vpid;                 // 0 in root operation and without VPID
   vmx::Vmx *vmx;            // everything else about VT-x; never null

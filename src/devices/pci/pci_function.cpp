@@ -125,6 +125,7 @@ void PciFunction::map_bars() {
     if (bar.mapped) bus_.remove_mmio(*bar.mapped, *bar.block);
     if (wanted) bus_.add_mmio(*wanted, bar.size, *bar.block);
     bar.mapped = wanted;
+    bars_changed();
   }
 }
 
@@ -191,6 +192,7 @@ void PciFunction::reset() {
   intx_ = false;
   if (msix_) msix_->reset();
   apply_config();
+  reset_device();
 }
 
 PciFunction::State PciFunction::save_function() const {

@@ -66,6 +66,10 @@ protected:
   // Sends (or leaves pending) an MSI-X vector; from any thread, no lock needed. Like any write by the function it needs
   // Bus Master Enable in the command register. False when MSI-X is disabled: then the device uses set_intx().
   bool notify(unsigned vector);
+  // For the device: what is its own to reset, after configuration space was; and word that bar_mapping() may have
+  // changed.
+  virtual void reset_device() {}
+  virtual void bars_changed() {}
   // The INTA# wire; stays low while MSI-X is enabled or Interrupt Disable is set (then only the status bit shows it).
   void set_intx(bool level);
   [[nodiscard]] bool bus_master() const;

@@ -5,9 +5,10 @@
 namespace abyme::virtio {
 namespace {
 
-constexpr u16 kMaxSize = 32768;         // virtio 1.2 §2.7
+constexpr u16 kMaxSize = 32768; // virtio 1.2 §2.7
 constexpr u32 kDescriptorBytes = 16;
-constexpr u32 kMaxIndirect = 1024;      // Linux exceeds the queue's size in indirect tables; this bounds the work for one request
+constexpr u32 kMaxIndirect =
+    1024; // Linux exceeds the queue's size in indirect tables; this bounds the work for one request
 constexpr u64 kMaxChainBytes = 1ull << 32;
 constexpr u16 kDescNext = 1, kDescWrite = 2, kDescIndirect = 4; // virtio 1.2 §2.7.5
 constexpr u16 kAvailNoInterrupt = 1;
@@ -17,7 +18,9 @@ constexpr u16 kUsedNoNotify = 1;
 u16 load_u16(const u8 *at) {
   return std::atomic_ref(*reinterpret_cast<u16 *>(const_cast<u8 *>(at))).load(std::memory_order_acquire);
 }
-void store_u16(u8 *at, u16 value) { std::atomic_ref(*reinterpret_cast<u16 *>(at)).store(value, std::memory_order_release); }
+void store_u16(u8 *at, u16 value) {
+  std::atomic_ref(*reinterpret_cast<u16 *>(at)).store(value, std::memory_order_release);
+}
 
 u64 total(std::span<const Buffer> buffers) {
   u64 sum = 0;
@@ -82,8 +85,9 @@ u64 copy_in(GuestMemory &memory, std::span<const Buffer> to, u64 offset, std::sp
 
 std::vector<Buffer> slice(std::span<const Buffer> of, u64 offset, u64 size) {
   std::vector<Buffer> part;
-  for_pieces(of, offset, size,
-             [&](u8 *host, Gpa at, u64, u64 piece) { part.push_back({at, static_cast<u32>(piece), host}); });
+  for_pieces(of, offset, size, [&](u8 *host, Gpa at, u64, u64 piece) {
+    part.push_back({at, static_cast<u32>(piece), host});
+  });
   return part;
 }
 
@@ -193,7 +197,8 @@ bool Queue::take_notification() {
 }
 
 void Queue::disable_kicks() {
-  if (!features_.event_idx) write_used_u16(0, kUsedNoNotify); // with event-idx a stale avail_event says nothing by itself
+  if (!features_.event_idx)
+    write_used_u16(0, kUsedNoNotify); // with event-idx a stale avail_event says nothing by itself
 }
 
 bool Queue::enable_kicks() {

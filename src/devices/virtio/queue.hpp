@@ -5,8 +5,8 @@
 #include <string_view>
 #include <vector>
 
-// The split virtqueue (virtio 1.2 §2.7), device side. Everything in it was written by a guest that may change it at any moment: each
-// field is copied once and then checked, and only the copy is used.
+// The split virtqueue (virtio 1.2 §2.7), device side. Everything in it was written by a guest that may change it at any
+// moment: each field is copied once and then checked, and only the copy is used.
 namespace abyme::virtio {
 
 // Where the driver put a queue: size entries, a power of two up to 32768.
@@ -14,7 +14,7 @@ struct QueueSetup {
   u16 size = 0;
   Gpa descriptors; // descriptor area: size × {u64 address, u32 length, u16 flags, u16 next}, aligned to 16
   Gpa available;   // driver area: {u16 flags, u16 index, u16 ring[size], u16 used_event}, aligned to 2
-  Gpa used;        // device area: {u16 flags, u16 index, {u32 id, u32 length} ring[size], u16 avail_event}, aligned to 4
+  Gpa used; // device area: {u16 flags, u16 index, {u32 id, u32 length} ring[size], u16 avail_event}, aligned to 4
   bool operator==(const QueueSetup &) const = default;
 };
 
@@ -60,8 +60,8 @@ struct Chain {
   [[nodiscard]] u64 writable_size() const;
 };
 
-// Copies out of (into) buffers as if they were one run of bytes (virtio 1.2 §2.7.4: a device assumes nothing about framing). Returns the
-// bytes copied, fewer than asked where the buffers end.
+// Copies out of (into) buffers as if they were one run of bytes (virtio 1.2 §2.7.4: a device assumes nothing about
+// framing). Returns the bytes copied, fewer than asked where the buffers end.
 [[nodiscard]] u64 copy_out(std::span<const Buffer> from, u64 offset, std::span<u8> to);
 [[nodiscard]] u64 copy_in(GuestMemory &memory, std::span<const Buffer> to, u64 offset, std::span<const u8> from);
 // The part [offset, offset + size) of such a run.
@@ -74,8 +74,8 @@ public:
     bool event_idx = false;
     bool indirect = false;
   };
-  [[nodiscard]] static std::expected<Queue, QueueFault> open(GuestMemory &memory, const QueueSetup &setup, Features features,
-                                                             QueuePosition position = {});
+  [[nodiscard]] static std::expected<Queue, QueueFault> open(GuestMemory &memory, const QueueSetup &setup,
+                                                             Features features, QueuePosition position = {});
 
   // Takes the next chain; false when the driver has made none available.
   [[nodiscard]] std::expected<bool, QueueFault> pop(Chain &chain);
@@ -101,7 +101,8 @@ private:
   Queue(GuestMemory &memory, const QueueSetup &setup, Features features, QueuePosition position);
   [[nodiscard]] bool locate();
   [[nodiscard]] u16 available_index() const;
-  [[nodiscard]] std::expected<void, QueueFault> walk(const u8 *table, u32 entries, u16 first, bool indirect, Chain &chain);
+  [[nodiscard]] std::expected<void, QueueFault> walk(const u8 *table, u32 entries, u16 first, bool indirect,
+                                                     Chain &chain);
   [[nodiscard]] std::expected<void, QueueFault> walk_indirect(const Descriptor &descriptor, Chain &chain);
   [[nodiscard]] std::expected<void, QueueFault> add(const Descriptor &descriptor, Chain &chain);
   void write_used_u16(u64 offset, u16 value);

@@ -12,8 +12,9 @@ void set_state(Cpu &cpu, const x86::CpuState &state);
 [[nodiscard]] x86::CpuState get_state(const Cpu &cpu);
 
 // --- events ---
-// Delivers one event through the IDT (real, protected, V86 or 64-bit mode; gates, stack switches, IST, task gates). cpu.rip is the return
-// address to push. False: cpu.fault holds what went wrong on the way; state is as before.
+// Delivers one event through the IDT (real, protected, V86 or 64-bit mode; gates, stack switches, IST, task gates). cpu.rip is
+// the return address; for INT n, INT1, INT3 and INTO it is the instruction's own, and event.length is added to what is pushed, as at VM
+// entry (SDM 3C §27.6.1). False: cpu.fault holds what went wrong on the way; state is as before.
 [[nodiscard]] bool deliver(Cpu &cpu, const Event &event);
 // cpu.fault is an exception that an instruction (or a delivery) raised: delivers it, with double and triple faults by the contributory
 // rules, VM exits by vmx::intercepts_event. Sets cpu.activity to Shutdown after a triple fault outside of non-root operation.

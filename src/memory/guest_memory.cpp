@@ -12,11 +12,11 @@ Result<std::unique_ptr<GuestMemory>> GuestMemory::create(u64 size) {
   if (ftruncate(memory->fd_.get(), static_cast<off_t>(size)) != 0) return fail_errno("guest memory: ftruncate");
   void *ram = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, memory->fd_.get(), 0);
   if (ram == MAP_FAILED) return fail_errno(fmt::format("guest memory: mapping {} MiB", size >> 20));
-  void *code = mmap(nullptr, size / kPageSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  void *code = mmap(nullptr, size / kPageSize * sizeof(u64), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   memory->size_ = size;
   memory->base_ = static_cast<u8 *>(ram);
   if (code == MAP_FAILED) return fail_errno("guest memory: mapping the table of code pages");
-  memory->code_ = static_cast<std::atomic<u8> *>(code);
+  memory->code_ = static_cast<std::atomic<u64> *>(code);
   const u64 low = std::min(size, kHoleStart);
   memory->regions_[0] = {Gpa(0), low, memory->base_, 0};
   memory->region_count_ = 1;
@@ -26,7 +26,7 @@ Result<std::unique_ptr<GuestMemory>> GuestMemory::create(u64 size) {
 
 GuestMemory::~GuestMemory() {
   if (base_) munmap(base_, size_);
-  if (code_) munmap(static_cast<void *>(code_), size_ / kPageSize);
+  if (code_) munmap(static_cast<void *>(code_), size_ / kPageSize * sizeof(u64));
 }
 
 u8 *GuestMemory::host_high(Gpa at, u64 size) const {
@@ -52,14 +52,22 @@ bool GuestMemory::write(Gpa at, const void *from, u64 size) {
 
 void GuestMemory::note_written(Gpa at, u64 size) {
   if (size == 0 || !host(at, size)) return;
-  for (Gpa page = at.page(); page <= (at + (size - 1)).page(); page = page + kPageSize)
-    if (is_code(page) && listener_) listener_->code_written(page);
+  for (Gpa page = at.page(); page <= (at + (size - 1)).page(); page = page + kPageSize) {
+    if (!is_code(page)) continue;
+    const u64 first = page < at ? at.page_offset() / 64 : 0;
+    const Gpa last_byte = at + (size - 1);
+    const u64 last = last_byte.page() == page ? last_byte.page_offset() / 64 : 63;
+    const u64 lines = (~0ull >> (63 - (last - first))) << first;
+    if (!(code_[index(page)].load(std::memory_order_seq_cst) & lines)) continue;
+    code_[index(page)].store(0, std::memory_order_seq_cst);
+    if (listener_) listener_->code_written(page);
+  }
 }
 
 void GuestMemory::clear() {
   // A hole in the memfd reads as zeroes and gives the memory back.
   madvise(base_, size_, MADV_REMOVE);
-  madvise(static_cast<void *>(code_), size_ / kPageSize, MADV_DONTNEED);
+  madvise(static_cast<void *>(code_), size_ / kPageSize * sizeof(u64), MADV_DONTNEED);
 }
 
 } // namespace abyme

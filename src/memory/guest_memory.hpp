@@ -13,7 +13,7 @@ namespace abyme {
 constexpr u64 kHoleStart = 0xC000'0000;
 constexpr u64 kHoleEnd = 0x1'0000'0000;
 
-// Told when something other than the vCPU that owns the translation (a device, a loader) wrote to a page that holds decoded code.
+// Told when decoded code was written to; the page's lines have been cleared.
 class CodeListener {
 public:
   virtual ~CodeListener() = default;
@@ -58,9 +58,10 @@ public:
   template <class T> [[nodiscard]] bool store(Gpa at, const T &value) { return write(at, &value, sizeof value); }
   void note_written(Gpa at, u64 size);
 
-  // Pages that hold decoded code. `page` must be RAM.
+  // Which 64-byte lines of a page hold decoded code, one bit each. A page with any is never written through a cached translation, so each
+  // write to it can be compared with the lines. `page` must be RAM.
   [[nodiscard]] bool is_code(Gpa page) const { return code_[index(page)].load(std::memory_order_relaxed) != 0; }
-  void set_code(Gpa page, bool on) { code_[index(page)].store(on ? 1 : 0, std::memory_order_seq_cst); }
+  void add_code(Gpa page, u64 lines) { code_[index(page)].fetch_or(lines, std::memory_order_seq_cst); }
   void set_code_listener(CodeListener *listener) { listener_ = listener; } // before any vCPU runs
 
   // Back to zeroes, as after power-on.
@@ -78,7 +79,7 @@ private:
   u8 *base_ = nullptr;
   Region regions_[2]{};
   u64 region_count_ = 0;
-  std::atomic<u8> *code_ = nullptr; // one byte a page of RAM, reserved lazily
+  std::atomic<u64> *code_ = nullptr; // a page's lines; reserved lazily
   CodeListener *listener_ = nullptr;
 };
 

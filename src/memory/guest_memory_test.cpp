@@ -38,11 +38,29 @@ TEST(GuestMemory, TellsOfWritesToCode) {
   ASSERT_TRUE(memory);
   auto &m = **memory;
   m.set_code_listener(&recorder);
-  m.set_code(Gpa(0x3000), true);
+  m.add_code(Gpa(0x3000), 1);
   const u64 value = 0;
   EXPECT_TRUE(m.store(Gpa(0x1000), value));
   EXPECT_TRUE(m.store(Gpa(0x2ffc), value)); // crosses into the code page
   EXPECT_EQ(recorder.pages, std::vector<Gpa>{Gpa(0x3000)});
+  EXPECT_FALSE(m.is_code(Gpa(0x3000)));
+}
+
+TEST(GuestMemory, WritesBesideCodeOnItsPageAreNotReported) {
+  struct Counter : CodeListener {
+    void code_written(Gpa) override { count++; }
+    int count = 0;
+  } counter;
+  auto memory = GuestMemory::create(64_KiB);
+  ASSERT_TRUE(memory);
+  auto &m = **memory;
+  m.set_code_listener(&counter);
+  m.add_code(Gpa(0x3000), 1ull << 5);
+  EXPECT_TRUE(m.store(Gpa(0x3000 + 5 * 64 - 8), u64{1}));
+  EXPECT_TRUE(m.store(Gpa(0x3000 + 6 * 64), u64{1}));
+  EXPECT_EQ(counter.count, 0);
+  EXPECT_TRUE(m.store(Gpa(0x3000 + 6 * 64 - 1), u8{1}));
+  EXPECT_EQ(counter.count, 1);
 }
 
 TEST(GuestMemory, RefusesSizesThatAreNotPages) {

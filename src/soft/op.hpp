@@ -53,7 +53,7 @@ enum OpFlag : u8 {
   kOpRep = 4,      // REP/REPE
   kOpRepne = 8,    // REPNE
   kOpHasSib = 16,
-  kOpSegmentOverride = 32,
+  kOpStackSegment = 32, // in 64-bit mode: SS is the default segment, so a non-canonical address is #SS
 };
 
 } // namespace abyme::soft

@@ -81,6 +81,9 @@ struct ApicAccess {
 };
 [[nodiscard]] bool apic_access(Cpu &cpu, const ApicAccess &access, u64 &value, bool &exited);
 [[nodiscard]] bool is_apic_access_page(const Cpu &cpu, u64 physical); // L1-physical page under EPT or not
+// The mmu is about to set an EPT dirty bit: page-modification logging (SDM 3C §29.3.6). False: the log is full; the VM exit has happened or
+// cpu.fault is Retry after it.
+[[nodiscard]] bool log_dirty(Cpu &cpu, u64 guest_physical);
 // TPR shadow: MOV to/from CR8 in non-root operation. True: handled by VT-x.
 [[nodiscard]] bool cr8_read(Cpu &cpu, const Op &op, u64 &value);
 [[nodiscard]] bool cr8_write(Cpu &cpu, const Op &op, u64 value, bool &exited);

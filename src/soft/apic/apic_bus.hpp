@@ -1,0 +1,27 @@
+#pragma once
+#include "soft/apic/apic_registers.hpp"
+#include <vector>
+
+namespace abyme::soft {
+
+class LocalApic;
+
+// All local APICs of a VM: finds who a message is for. APICs are added and removed only while no vCPU and no device
+// runs; everything else is safe from any thread.
+class ApicBus {
+public:
+  // An MSI, or what an I/O APIC sends (SDM 3A §11.11). An address outside of FEExxxxxh has no receiver.
+  void message(u64 address, u32 data);
+  // What a write to the sender's interrupt command register asks for (§11.6.1).
+  void send(u64 icr, LocalApic &sender);
+
+  void add(LocalApic &apic);
+  void remove(LocalApic &apic);
+
+private:
+  void deliver(const apic::Message &message);
+
+  std::vector<LocalApic *> apics_;
+};
+
+} // namespace abyme::soft

@@ -164,6 +164,10 @@ Result<void> run_guest(const HostFeatures &features, ProbeResult &result) {
     return fail("{}", error->message.substr(0, error->message.find('\n')));
   if (std::holds_alternative<TripleFault>(exit)) return fail("the vCPU shut down where 64-bit code should run");
   if (!result.long_mode_reached) return fail("the vCPU did not reach 64-bit code within {} ms", kLongest / 1'000'000);
+  if (result.instructions_per_second < ProbeResult::kNativeSpeed)
+    return fail("too slow: the vCPU executes {:.1f} million instructions a second, since this host's KVM emulates them "
+                "one by one",
+                result.instructions_per_second / 1e6);
   return {};
 }
 

@@ -14,7 +14,7 @@ struct ProbeResult {
   bool nested_vmx = false; // the guest's CPU can have VT-x
   std::string vendor;      // of the host's CPU, as CPUID 0 spells it
   std::string module;      // what implements KVM: kvm_intel, kvm_amd; empty if none is loaded or it is built in
-  std::string error;       // why one of the first three is false
+  std::string error;       // why runs_natively() is false
 
   // Below it, instructions are emulated one by one. Our own software CPU, which may be what runs the host, is well
   // above.

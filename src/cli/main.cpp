@@ -12,6 +12,8 @@ int main(int argc, char **argv) {
   app.require_subcommand(1);
   int status = 0;
   using namespace abyme::cli;
+  add_cpu_models(app, status);
+  add_doctor(app, status);
   add_version(app, status);
   try {
     app.parse(argc, argv);

@@ -171,21 +171,38 @@ Result<void> run_guest(const HostFeatures &features, ProbeResult &result) {
   return {};
 }
 
-} // namespace
-
-ProbeResult probe() {
-  ProbeResult result;
+// All that can be said without running a vCPU.
+Result<HostFeatures> examine(ProbeResult &result) {
   result.vendor = host_vendor();
   result.module = loaded_module();
-  const auto features = host_features();
+  auto features = host_features();
   if (!features) {
     result.error = features.error().message;
-    return result;
+    return features;
   }
   result.openable = true;
   result.nested_vmx = contains(features->features, Feature::vmx);
+  return features;
+}
+
+ProbeResult examine_and_run(bool needs_vmx) {
+  ProbeResult result;
+  const auto features = examine(result);
+  if (!features || (needs_vmx && !result.nested_vmx)) return result;
   if (const auto ran = run_guest(*features, result); !ran) result.error = ran.error().message;
   return result;
+}
+
+} // namespace
+
+ProbeResult probe() { return examine_and_run(false); }
+
+std::string refusal(bool needs_vmx) { return refusal(examine_and_run(needs_vmx), needs_vmx); }
+
+std::string refusal(const ProbeResult &result, bool needs_vmx) {
+  if (!result.openable) return result.error;
+  if (needs_vmx && !result.nested_vmx) return "KVM on this host does not offer nested VT-x";
+  return result.runs_natively() ? std::string() : result.error;
 }
 
 } // namespace abyme::kvm

@@ -27,4 +27,9 @@ struct ProbeResult {
 // Takes up to a quarter of a second.
 [[nodiscard]] ProbeResult probe();
 
+// Why KVM cannot run a guest that has VT-x, or one that has not; empty if it can. Runs a vCPU only where nothing
+// simpler speaks against it. `--accel auto` takes KVM if this is empty.
+[[nodiscard]] std::string refusal(bool needs_vmx);
+[[nodiscard]] std::string refusal(const ProbeResult &result, bool needs_vmx);
+
 } // namespace abyme::kvm

@@ -128,17 +128,23 @@ Result<Request> parse(std::string_view spec) {
   return request;
 }
 
-std::unexpected<Error> refuse(const Request &request, const FeatureSet &impossible, const HostFeatures &available) {
-  FeatureSet of_model = impossible & request.model->features, added = impossible & ~request.model->features;
-  std::string asked;
-  if (of_model.any()) asked = fmt::format("CPU model '{}' has {}", request.model->name, join_names(of_model));
-  if (added.any()) asked += fmt::format("{}+{} asked for", asked.empty() ? "" : ", and ", join_names(added));
-  std::string removals;
+// How to take the features away; for more than a few, another model is the better advice.
+std::string removal(const CpuModel &model, const FeatureSet &features) {
+  constexpr size_t kFew = 4;
+  if (features.count() > kFew) return "use max, which takes what there is";
+  std::string spec(model.name);
   for (const auto &row : feature_table())
-    if (contains(of_model, row.feature)) removals += fmt::format(",-{}", row.name);
-  const auto remedy =
-      removals.empty() ? std::string("leave it out") : fmt::format("use {}{}", request.model->name, removals);
-  return fail("{}: {} does not offer that; {}, or max, which takes what there is", asked, available.source, remedy);
+    if (contains(features, row.feature)) spec += fmt::format(",-{}", row.name);
+  return fmt::format("use {}, or max, which takes what there is", spec);
+}
+
+std::unexpected<Error> refuse(const Request &request, const FeatureSet &impossible, const HostFeatures &available) {
+  const FeatureSet of_model = impossible & request.model->features, added = impossible & ~request.model->features;
+  if (added.any())
+    return fail("CPU features {} were asked for, and {} does not offer them; leave them out", join_names(added),
+                available.source);
+  return fail("CPU model '{}' has {}, which {} does not offer; {}", request.model->name, join_names(of_model),
+              available.source, removal(*request.model, of_model));
 }
 
 // What the user took away, and what makes no sense without it.

@@ -2,6 +2,7 @@
 #include "base/int.hpp"
 #include "machine/console/console.hpp"
 #include "soft/trace.hpp"
+#include <array>
 #include <optional>
 #include <string>
 #include <vector>
@@ -16,6 +17,14 @@ struct DiskConfig {
   bool operator==(const DiskConfig &) const = default;
 };
 
+using MacAddress = std::array<u8, 6>;
+
+struct NetConfig {
+  std::string socket; // where a vhost-user back end listens
+  MacAddress mac{};
+  bool operator==(const NetConfig &) const = default;
+};
+
 // A VM, as its user describes it.
 struct MachineConfig {
   std::string kernel;
@@ -25,8 +34,8 @@ struct MachineConfig {
   u64 memory = 512_MiB;
   std::string cpu; // MODEL[,+feature,-feature]...; empty: the default model
   Accel accel = Accel::Auto;
-  std::vector<DiskConfig> disks;         // vda, vdb, ...
-  std::vector<std::string> nets;         // sockets of vhost-user back ends
+  std::vector<DiskConfig> disks; // vda, vdb, ...
+  std::vector<NetConfig> nets;
   ConsoleSpec serial;                    // ttyS0
   std::optional<ConsoleSpec> hypervisor; // hvc0: virtio-console
   bool test_devices = false;

@@ -19,6 +19,28 @@ std::optional<u64> address(std::string_view text) {
   return number(text, 16);
 }
 
+// Cards on different sockets must differ, and a card be the same after a restart: so the path decides (FNV-1a).
+MacAddress mac_of(std::string_view socket) {
+  u64 hash = 0xCBF2'9CE4'8422'2325;
+  for (const char c : socket) hash = (hash ^ static_cast<u8>(c)) * 0x100'0000'01B3;
+  MacAddress mac{};
+  for (size_t i = 0; i < mac.size(); i++) mac[i] = static_cast<u8>(hash >> 8 * i);
+  mac[0] = 0x02; // of one station, administered locally
+  return mac;
+}
+
+std::optional<MacAddress> parse_mac(std::string_view text) {
+  MacAddress mac{};
+  if (text.size() != mac.size() * 3 - 1) return std::nullopt;
+  for (size_t i = 0; i < mac.size(); i++) {
+    const auto byte = number(text.substr(i * 3, 2), 16);
+    if (!byte || (i > 0 && text[i * 3 - 1] != ':')) return std::nullopt;
+    mac[i] = static_cast<u8>(*byte);
+  }
+  const bool group = mac[0] & 1;
+  return group || mac == MacAddress{} ? std::nullopt : std::optional(mac);
+}
+
 struct TraceName {
   std::string_view name;
   u32 kind;
@@ -95,11 +117,18 @@ Result<DiskConfig> parse_disk(std::string_view text) {
   return disk;
 }
 
-Result<std::string> parse_net(std::string_view text) {
+Result<NetConfig> parse_net(std::string_view text) {
   constexpr std::string_view kPrefix = "vhost-user:";
-  if (!text.starts_with(kPrefix) || text.size() == kPrefix.size())
+  constexpr std::string_view kMac = ",mac=";
+  const size_t comma = text.find(kMac);
+  const auto head = text.substr(0, comma);
+  if (!head.starts_with(kPrefix) || head.size() == kPrefix.size())
     return fail("--net {}: vhost-user:PATH is right, PATH being the UNIX socket of a vhost-user back end", text);
-  return std::string(text.substr(kPrefix.size()));
+  const auto socket = head.substr(kPrefix.size());
+  if (comma == std::string_view::npos) return NetConfig{std::string(socket), mac_of(socket)};
+  const auto mac = parse_mac(text.substr(comma + kMac.size()));
+  if (!mac) return fail("--net {}: a MAC address of one station is right, as in mac=02:00:00:00:00:01", text);
+  return NetConfig{std::string(socket), *mac};
 }
 
 Result<Accel> parse_accel(std::string_view text) {

@@ -8,8 +8,8 @@ namespace abyme::machine {
 [[nodiscard]] Result<u64> parse_memory(std::string_view text);
 // FILE[,ro]
 [[nodiscard]] Result<DiskConfig> parse_disk(std::string_view text);
-// vhost-user:PATH; the path.
-[[nodiscard]] Result<std::string> parse_net(std::string_view text);
+// vhost-user:PATH[,mac=XX:XX:XX:XX:XX:XX]; without a MAC address one that the path alone decides.
+[[nodiscard]] Result<NetConfig> parse_net(std::string_view text);
 [[nodiscard]] Result<Accel> parse_accel(std::string_view text);
 // KIND[,KIND...][,level=1|2][,rip=FIRST[-LAST]][,file=PATH], addresses in hexadecimal.
 [[nodiscard]] Result<soft::TraceOptions> parse_trace(std::string_view text);

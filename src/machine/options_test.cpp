@@ -21,9 +21,20 @@ TEST(Options, DiskMayBeReadOnly) {
 }
 
 TEST(Options, NetIsAVhostUserSocket) {
-  EXPECT_EQ(parse_net("vhost-user:/run/x").value(), "/run/x");
+  EXPECT_EQ(parse_net("vhost-user:/run/x").value().socket, "/run/x");
   EXPECT_FALSE(parse_net("vhost-user:"));
   EXPECT_FALSE(parse_net("tap0"));
+}
+
+TEST(Options, NetHasAMacAddressOfItsOwn) {
+  EXPECT_EQ(parse_net("vhost-user:/x,mac=02:00:00:00:0a:FF").value().mac, (MacAddress{2, 0, 0, 0, 10, 255}));
+  const auto mac = parse_net("vhost-user:/x").value().mac;
+  EXPECT_EQ(mac, parse_net("vhost-user:/x").value().mac);
+  EXPECT_NE(mac, parse_net("vhost-user:/y").value().mac);
+  EXPECT_EQ(mac[0] & 3, 2);
+  for (const char *bad :
+       {"", "02:00:00:00:00", "01:00:00:00:00:01", "00:00:00:00:00:00", "02-00-00-00-00-01", "02:00:00:00:00:0g"})
+    EXPECT_FALSE(parse_net(std::string("vhost-user:/x,mac=") + bad)) << bad;
 }
 
 TEST(Options, ConsoleKinds) {

@@ -150,6 +150,12 @@ TEST_F(Boot, BzImageRefusals) {
   EXPECT_THAT(error(long_line), HasSubstr("no room"));
 }
 
+TEST_F(Boot, BzImageWithMoreSetupThanFileIsRefused) {
+  auto file = bzimage();
+  file[0x1F1] = 255;
+  EXPECT_THAT(error(file), HasSubstr("truncated"));
+}
+
 TEST_F(Boot, BzImageCutOffAnywhereIsRefused) {
   const auto whole = bzimage();
   for (size_t size = 0; size + 16 < whole.size(); size += 13)

@@ -38,15 +38,15 @@ Result<ConsoleSpec> parse_console(std::string_view text) {
   return fail("--console {}: stdio, pty, socket:PATH, file:PATH or none is right", text);
 }
 
-Result<std::unique_ptr<Console>> open_console(const ConsoleSpec &spec, EventLoop &loop, std::function<void()> quit) {
+std::unique_ptr<Console> make_console(const ConsoleSpec &spec, EventLoop &loop, std::function<void()> quit) {
   switch (spec.kind) {
-  case ConsoleSpec::Kind::Stdio: return open_stdio_console(loop, std::move(quit));
-  case ConsoleSpec::Kind::Pty: return open_pty_console(loop);
-  case ConsoleSpec::Kind::Socket: return open_socket_console(loop, spec.path);
-  case ConsoleSpec::Kind::File: return open_file_console(loop, spec.path);
+  case ConsoleSpec::Kind::Stdio: return make_stdio_console(loop, std::move(quit));
+  case ConsoleSpec::Kind::Pty: return make_pty_console(loop);
+  case ConsoleSpec::Kind::Socket: return make_socket_console(loop, spec.path);
+  case ConsoleSpec::Kind::File: return make_file_console(loop, spec.path);
   case ConsoleSpec::Kind::None: break;
   }
-  return open_null_console(loop);
+  return make_null_console(loop);
 }
 
 } // namespace abyme::machine

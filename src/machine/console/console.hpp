@@ -16,6 +16,8 @@ public:
   Console(const Console &) = delete;
   Console &operator=(const Console &) = delete;
 
+  // Once, before any output. Until then nothing outside has changed: a VM that cannot start leaves nothing behind.
+  [[nodiscard]] virtual Result<void> open() = 0;
   // From the guest; any thread.
   virtual void write(ByteView bytes) = 0;
   // Whom input goes to; an empty function holds it back. While the loop is not running.
@@ -46,9 +48,9 @@ struct ConsoleSpec {
 // stdio, pty, socket:PATH, file:PATH or none.
 [[nodiscard]] Result<ConsoleSpec> parse_console(std::string_view text);
 
-// Where a console is reached and left is said on standard error. `quit` is called, on the loop's thread, when the
-// escape key ends the VM.
-[[nodiscard]] Result<std::unique_ptr<Console>> open_console(const ConsoleSpec &spec, EventLoop &loop,
-                                                            std::function<void()> quit);
+// Where it is reached and left is said on standard error when it opens. `quit` is called, on the loop's thread, when
+// the escape key ends the VM.
+[[nodiscard]] std::unique_ptr<Console> make_console(const ConsoleSpec &spec, EventLoop &loop,
+                                                    std::function<void()> quit);
 
 } // namespace abyme::machine

@@ -8,17 +8,24 @@ namespace {
 
 class FileConsole final : public Console {
 public:
-  FileConsole(EventLoop &loop, Fd file) : Console(loop), file_(std::move(file)) {}
+  FileConsole(EventLoop &loop, std::string path) : Console(loop), path_(std::move(path)) {}
+  Result<void> open() override {
+    file_ = Fd(::open(path_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
+    if (!file_) return fail_errno("--console file:" + path_);
+    return {};
+  }
   void write(ByteView bytes) override { write_all(file_.get(), bytes); }
 
 private:
   void read_input(bool) override {} // there is none
+  std::string path_;
   Fd file_;
 };
 
 class NullConsole final : public Console {
 public:
   explicit NullConsole(EventLoop &loop) : Console(loop) {}
+  Result<void> open() override { return {}; }
   void write(ByteView) override {} // nobody looks
 
 private:
@@ -42,12 +49,10 @@ bool write_all(int fd, ByteView bytes) {
   return true;
 }
 
-Result<std::unique_ptr<Console>> open_file_console(EventLoop &loop, const std::string &path) {
-  Fd file(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
-  if (!file) return fail_errno("--console file:" + path);
-  return std::make_unique<FileConsole>(loop, std::move(file));
+std::unique_ptr<Console> make_file_console(EventLoop &loop, const std::string &path) {
+  return std::make_unique<FileConsole>(loop, path);
 }
 
-Result<std::unique_ptr<Console>> open_null_console(EventLoop &loop) { return std::make_unique<NullConsole>(loop); }
+std::unique_ptr<Console> make_null_console(EventLoop &loop) { return std::make_unique<NullConsole>(loop); }
 
 } // namespace abyme::machine

@@ -3,8 +3,8 @@
 
 namespace abyme::machine {
 
-[[nodiscard]] Result<std::unique_ptr<Console>> open_file_console(EventLoop &loop, const std::string &path);
-[[nodiscard]] Result<std::unique_ptr<Console>> open_null_console(EventLoop &loop);
+[[nodiscard]] std::unique_ptr<Console> make_file_console(EventLoop &loop, const std::string &path);
+[[nodiscard]] std::unique_ptr<Console> make_null_console(EventLoop &loop);
 
 // Writes all of it, waiting where the descriptor makes us wait. False when the other end is gone.
 bool write_all(int fd, ByteView bytes);

@@ -15,7 +15,7 @@ class StdioConsole final : public Console {
 public:
   StdioConsole(EventLoop &loop, std::function<void()> quit) : Console(loop), quit_(std::move(quit)) {}
 
-  Result<void> open() {
+  Result<void> open() override {
     if (auto watched = loop().watch(STDIN_FILENO, EPOLLIN, [this](u32) { read_some(); }))
       watch_ = std::move(*watched);
     else
@@ -89,10 +89,8 @@ private:
 
 } // namespace
 
-Result<std::unique_ptr<Console>> open_stdio_console(EventLoop &loop, std::function<void()> quit) {
-  auto console = std::make_unique<StdioConsole>(loop, std::move(quit));
-  if (auto opened = console->open(); !opened) return std::unexpected(opened.error());
-  return console;
+std::unique_ptr<Console> make_stdio_console(EventLoop &loop, std::function<void()> quit) {
+  return std::make_unique<StdioConsole>(loop, std::move(quit));
 }
 
 } // namespace abyme::machine

@@ -4,6 +4,6 @@
 namespace abyme::machine {
 
 // Standard input and output. On a terminal in raw mode, with an escape key; elsewhere, a pipe say, byte for byte.
-[[nodiscard]] Result<std::unique_ptr<Console>> open_stdio_console(EventLoop &loop, std::function<void()> quit);
+[[nodiscard]] std::unique_ptr<Console> make_stdio_console(EventLoop &loop, std::function<void()> quit);
 
 } // namespace abyme::machine

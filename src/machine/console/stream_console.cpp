@@ -98,7 +98,7 @@ class PtyConsole final : public StreamConsole {
 public:
   explicit PtyConsole(EventLoop &loop) : StreamConsole(loop) {}
   ~PtyConsole() override { detach(); }
-  Result<void> open() {
+  Result<void> open() override {
     Fd host(posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC | O_NONBLOCK));
     std::array<char, PATH_MAX> name{};
     if (!host || grantpt(host.get()) != 0 || unlockpt(host.get()) != 0 ||
@@ -137,7 +137,7 @@ public:
     if (listener_) unlink(path_.c_str());
   }
 
-  Result<void> open() {
+  Result<void> open() override {
     sockaddr_un address{.sun_family = AF_UNIX, .sun_path = {}};
     if (path_.size() >= sizeof address.sun_path)
       return fail("--console socket:{}: a socket's path has at most {} characters", path_, sizeof address.sun_path - 1);
@@ -172,16 +172,10 @@ private:
 
 } // namespace
 
-Result<std::unique_ptr<Console>> open_pty_console(EventLoop &loop) {
-  auto console = std::make_unique<PtyConsole>(loop);
-  if (auto opened = console->open(); !opened) return std::unexpected(opened.error());
-  return console;
-}
+std::unique_ptr<Console> make_pty_console(EventLoop &loop) { return std::make_unique<PtyConsole>(loop); }
 
-Result<std::unique_ptr<Console>> open_socket_console(EventLoop &loop, const std::string &path) {
-  auto console = std::make_unique<SocketConsole>(loop, path);
-  if (auto opened = console->open(); !opened) return std::unexpected(opened.error());
-  return console;
+std::unique_ptr<Console> make_socket_console(EventLoop &loop, const std::string &path) {
+  return std::make_unique<SocketConsole>(loop, path);
 }
 
 } // namespace abyme::machine

@@ -1,5 +1,6 @@
 #pragma once
 #include "base/int.hpp"
+#include <initializer_list>
 
 // Model-specific registers, named as SDM 4 table 2-2 names them. Numbers here; what they do is their owner's.
 namespace abyme::x86::msr {

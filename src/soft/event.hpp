@@ -30,16 +30,24 @@ struct Fault {
     Exception,        // event
     EptViolation,     // VM exit 48: qualification, guest_physical, guest_linear
     EptMisconfig,     // VM exit 49: guest_physical
+    VmExit,           // VM exit `exit_reason` that an access causes: qualification, guest_linear, guest_physical
     VmxAbort,         // the run ends
     InternalError,    // an impossible state: text names it; the VM ends with a dump
     Retry,            // nothing happened: run the instruction again (attention first)
   };
   Kind kind = Kind::None;
-  Event event;
+  Event event{};
   u64 qualification = 0;
   u64 guest_physical = 0;
   u64 guest_linear = 0;
   const char *text = nullptr;
+  u16 exit_reason = 0;
+  bool suppress_ve = false; // EptViolation: bit 63 of the EPT entry that it came from
+
+  // Whether vmx::ept_fault() deals with it.
+  [[nodiscard]] constexpr bool is_memory_exit() const {
+    return kind == Kind::EptViolation || kind == Kind::EptMisconfig || kind == Kind::VmExit;
+  }
 };
 
 } // namespace abyme::soft

@@ -64,15 +64,19 @@ void on_iret(Cpu &cpu);
 // An exception (or software interrupt) is about to be delivered through the IDT. True: it caused a VM exit instead.
 [[nodiscard]] bool intercepts_event(Cpu &cpu, const Event &event);
 [[nodiscard]] bool intercepts_triple_fault(Cpu &cpu);
-// cpu.fault is an EptViolation or EptMisconfig: the VM exit.
+// cpu.fault is an EptViolation, EptMisconfig or VmExit (what is_memory_exit() says): the VM exit, or #VE. cpu.rip is the instruction's.
 void ept_fault(Cpu &cpu);
+// Takes kAttentionInit and kAttentionSipi out of cpu.attention when it has dealt with them, and asks for kAttentionEvents again while something
+// of its own may become due at the next boundary: the caller clears kAttentionEvents before the call, never after.
 // At an instruction boundary with `attention` set: windows, preemption timer, MTF, posted and virtual interrupts, and an external
 // interrupt, NMI, INIT or SIPI that exits. In the priority of SDM 3C §26.2. True: a VM exit happened.
 [[nodiscard]] bool boundary_events(Cpu &cpu);
 // Whether HLT in non-root operation should wake for something that is VT-x's own (preemption timer, windows).
 [[nodiscard]] bool wakes(const Cpu &cpu);
+// When the VMX-preemption timer expires: the run loop arms a timer that sets kAttentionPreemption. ~0: never.
+[[nodiscard]] Nanoseconds next_deadline(const Cpu &cpu);
 // Accesses of non-root operation to the APIC-access page and virtual-APIC page: called by the mmu on pages marked so.
-// True: handled (virtualized), `value` holds what was read. False with Outcome-like fault or exit done: see `exited`.
+// True: handled (virtualized), `value` holds what was read. False: cpu.fault is a VmExit.
 struct ApicAccess {
   u64 offset;
   unsigned size;
@@ -81,14 +85,15 @@ struct ApicAccess {
 };
 [[nodiscard]] bool apic_access(Cpu &cpu, const ApicAccess &access, u64 &value, bool &exited);
 [[nodiscard]] bool is_apic_access_page(const Cpu &cpu, u64 physical); // L1-physical page under EPT or not
-// The mmu is about to set an EPT dirty bit: page-modification logging (SDM 3C §29.3.6). False: the log is full; the VM exit has happened or
-// cpu.fault is Retry after it.
+// The mmu is about to set an EPT dirty bit: page-modification logging (SDM 3C §29.3.6). False: the log is full; cpu.fault is a VmExit.
 [[nodiscard]] bool log_dirty(Cpu &cpu, u64 guest_physical);
 // TPR shadow: MOV to/from CR8 in non-root operation. True: handled by VT-x.
 [[nodiscard]] bool cr8_read(Cpu &cpu, const Op &op, u64 &value);
 [[nodiscard]] bool cr8_write(Cpu &cpu, const Op &op, u64 value, bool &exited);
 // x2APIC virtualization of MSRs 800H-8FFH. True: handled.
 [[nodiscard]] bool apic_msr_read(Cpu &cpu, u32 msr, u64 &value);
+enum class ApicMsrWrite : u8 { NotVirtualized, Done, GeneralProtection };
+[[nodiscard]] ApicMsrWrite apic_msr_write(Cpu &cpu, u32 msr, u64 value);
 
 // --- MSRs ---
 // IA32_FEATURE_CONTROL, IA32_VMX_*: the value, or false for #GP(0).

@@ -144,7 +144,7 @@ void on_iret(Cpu &cpu) {
   if (!affects || !cpu.nmi_blocked) return;
   cpu.vmx->unblocking_iret = cpu.rip;
   cpu.nmi_blocked = false;
-  cpu.need(kAttentionEvents | (cpu.nmi_pending ? kAttentionNmi : 0));
+  cpu.need(kAttentionEvents | (cpu.nmi_pending ? u32{kAttentionNmi} : 0u));
 }
 
 } // namespace abyme::soft::vmx

@@ -41,7 +41,10 @@ class Testpmd {
 public:
   Testpmd(const std::string &socket, unsigned queues, const std::string &mode = "io") : socket_(socket) {
     const std::string n = std::to_string(queues);
-    const std::vector<std::string> words = {"dpdk-testpmd",
+    const std::vector<std::string> words = {"setpriv",
+                                            "--pdeathsig",
+                                            "KILL",
+                                            "dpdk-testpmd",
                                             "-l",
                                             "0,1",
                                             "--no-pci",

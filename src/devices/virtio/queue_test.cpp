@@ -1,6 +1,8 @@
 #include "devices/virtio/queue.hpp"
 #include <array>
+#include <atomic>
 #include <gtest/gtest.h>
+#include <thread>
 
 namespace abyme::virtio {
 namespace {
@@ -204,6 +206,31 @@ TEST_F(Ring, PositionsWrap) {
   queue.push(chain.head, 0);
   EXPECT_EQ(queue.position(), QueuePosition{});
   EXPECT_EQ(load<u16>(setup.used + 2), 0u);
+}
+
+// What is checked is what is used, whatever the guest writes meanwhile.
+TEST_F(Ring, ADescriptorThatChangesWhileItIsReadIsOneOrTheOther) {
+  descriptor(setup.descriptors, 0, 0x8000, 16, kWrite, 0);
+  std::atomic<bool> stop = false;
+  std::jthread guest([&] {
+    auto *length = reinterpret_cast<u32 *>(memory->host(setup.descriptors + 8, 4));
+    for (u32 i = 0; !stop; ++i) std::atomic_ref(*length).store(i % 2 ? 16 : 0x7fff'ffff, std::memory_order_relaxed);
+  });
+  Queue queue = open();
+  offer(0);
+  unsigned good = 0;
+  for (unsigned i = 0; i < 100'000; ++i) {
+    const auto popped = queue.pop(chain);
+    if (!popped) {
+      ASSERT_EQ(popped.error(), QueueFault::BadBuffer);
+      continue;
+    }
+    ASSERT_EQ(chain.writable.at(0).size, 16u);
+    queue.unpop();
+    ++good;
+  }
+  stop = true;
+  EXPECT_GT(good, 0u);
 }
 
 struct Writes final : CodeListener {

@@ -6,6 +6,7 @@
 #include "x86/cpu_profile.hpp"
 #include "x86/state.hpp"
 #include <atomic>
+#include <mutex>
 
 namespace abyme {
 class GuestMemory;
@@ -39,6 +40,7 @@ enum Attention : u32 {
   kAttentionEvents = 1 << 6,     // own thread: re-evaluate pending debug traps, windows, shadows after this instruction
   kAttentionPreemption = 1 << 7, // the VMX-preemption timer expired
   kAttentionPosted = 1 << 8,     // a posted-interrupt notification
+  kAttentionTrace = 1 << 9,      // always, while blocks are traced: each is entered from the run loop
 };
 
 enum class Activity : u8 { Active = 0, Halted = 1, Shutdown = 2, WaitForSipi = 3 }; // numbers of the VMCS activity-state field
@@ -135,6 +137,7 @@ struct alignas(64) Cpu {
   const x86::CpuProfile *profile;
   mmu::Mmu *mmu;
   BlockCache *blocks;
+  std::mutex *bus_lock;     // of the VM: locked accesses that no single host instruction can do
   Tracer *tracer;           // null: no trace
 
   [[nodiscard]] bool long_mode() const { return efer & x86::efer::LMA; }

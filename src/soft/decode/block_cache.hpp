@@ -1,5 +1,6 @@
 #pragma once
 #include "soft/cpu.hpp"
+#include "base/address.hpp"
 #include "soft/decode/block.hpp"
 #include <atomic>
 #include <memory>
@@ -21,7 +22,7 @@ public:
 //
 // Invariant: a page with code lines (GuestMemory::is_code) is in no TLB for writing. So every write to it takes the slow path, which
 // compares it with the lines; a hit clears them and sends drop_page to every vCPU (GuestMemory::note_written -> engine -> post()).
-// A page becomes code by: add_code(), then retire_writers(), then reading its bytes.
+// A block is decoded from a copy; then its lines are added, writers are retired, and the copy is compared with memory once more.
 class BlockCache {
 public:
   BlockCache(size_t bytes, CodeSync &sync);
@@ -52,6 +53,8 @@ private:
   [[nodiscard]] CodePage *page_at(Cpu &cpu, u64 physical);
   [[nodiscard]] CodePage *fetch_page(Cpu &cpu, u64 linear);
   [[nodiscard]] Block *build(Cpu &cpu, CodePage &page, u16 offset, u64 linear, u32 mode);
+  [[nodiscard]] Block *publish(Cpu &cpu, CodePage &page, CodePage *second, Op *ops, const bool *links, unsigned count, u16 offset,
+                               unsigned length, u32 mode);
   void become_code(Cpu &cpu, u64 physical, u64 lines);
   void drop_page(Cpu &cpu, u64 physical);
 

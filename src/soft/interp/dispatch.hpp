@@ -44,10 +44,11 @@ template <class T> [[gnu::always_inline]] inline void set_reg(Cpu &cpu, u8 offse
 
 // Leaves the block because cpu.fault is set: the instruction at `op` has not happened.
 const Op *leave_faulted(Cpu &cpu, const Op *op);
-// Leaves the block after the instruction at `op`, with cpu.rip set by the caller.
+// Leaves the block behind the instruction at `op`, with cpu.rip set by the caller.
 const Op *leave_after(Cpu &cpu, const Op *op);
 // The handler of an op whose code has been overwritten: leaves the block so that it is decoded again.
 const Op *stale(Cpu &cpu, const Op *op);
+const Op *stale_end(Cpu &cpu, const Op *op); // the same for the op behind the last instruction
 // The handler for all instructions that have a SlowHandler.
 const Op *run_slow(Cpu &cpu, const Op *op);
 // The op behind a block's last instruction.

@@ -32,7 +32,7 @@ struct Place {
   bool code = false;        // the page holds decoded code
 };
 
-void fill(Cpu &cpu, u64 linear, As as, const Access &access, const Page &page, const Place &place) {
+void fill(Cpu &cpu, u64 linear, As as, const Page &page, const Place &place) {
   mmu::Mmu &m = *cpu.mmu;
   if (m.check_alignment && as == As::Cpl) return;
   const u64 context = mmu::context_of(cpu, as);
@@ -41,9 +41,15 @@ void fill(Cpu &cpu, u64 linear, As as, const Access &access, const Page &page, c
   const u64 addend = reinterpret_cast<u64>(place.host) - linear;
   if (e.read != tag || e.addend != addend) e = {tag, Tlb::kInvalid, addend, 0};
   if (page.writable && !place.code) e.write = tag;
-  (void)access;
   if (page.large) m.large_regions.set(linear >> 21 & 4095);
   if (page.huge) m.huge_regions.set(linear >> 30 & 1023);
+}
+
+// The local APIC's page is this CPU's own, whatever lies behind it in memory.
+bool is_apic(const Cpu &cpu, u64 physical) {
+  if (!cpu.apic) return false;
+  const auto page = cpu.apic->page();
+  return page && page->value == (physical & kPageMask);
 }
 
 // Translates [linear, linear + size), which lies in one page.
@@ -60,11 +66,11 @@ bool locate(Cpu &cpu, u64 linear, unsigned size, bool write, As as, Place &place
     place.apic_access = true;
     return true;
   }
-  if (cpu.apic && cpu.apic->covers(page.physical)) return true;
+  if (is_apic(cpu, page.physical)) return true;
   place.host = cpu.memory->host(Gpa(page.physical), size);
   if (!place.host) return true;
   place.code = cpu.memory->is_code(Gpa(page.physical).page());
-  fill(cpu, linear, as, access, page, place);
+  fill(cpu, linear, as, page, place);
   return true;
 }
 
@@ -75,20 +81,13 @@ bool misaligned(Cpu &cpu, u64 linear, unsigned size, As as) {
 }
 
 u64 mmio_piece_read(Cpu &cpu, u64 physical, unsigned size) {
-  if (cpu.apic && cpu.apic->covers(physical)) {
-    const u32 value = cpu.apic->read(physical & 0xFFF & ~3ull);
-    return static_cast<u64>(value) >> (physical & 3) * 8;
-  }
-  return cpu.io->mmio_read(Gpa(physical), size);
+  return is_apic(cpu, physical) ? cpu.apic->read(physical & 0xFFF, size) : cpu.io->mmio_read(Gpa(physical), size);
 }
 
 void mmio_piece_write(Cpu &cpu, u64 physical, unsigned size, u64 value) {
-  if (cpu.apic && cpu.apic->covers(physical)) {
-    if ((physical & 3) == 0) cpu.apic->write(physical & 0xFFF, static_cast<u32>(value));
-    cpu.need(kAttentionInterrupt);
-    return;
-  }
-  cpu.io->mmio_write(Gpa(physical), size, value);
+  if (!is_apic(cpu, physical)) return cpu.io->mmio_write(Gpa(physical), size, value);
+  cpu.apic->write(physical & 0xFFF, size, value);
+  cpu.need(kAttentionInterrupt);
 }
 
 // The largest naturally aligned power of two that fits.

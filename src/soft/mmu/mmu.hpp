@@ -64,7 +64,9 @@ struct Mmu {
   std::array<FetchEntry, 256> fetch;
   std::unordered_map<SpaceKey, u16, SpaceHash> spaces; // -> number, the upper 10 bits of a context
   u16 next_space = 0;
-  u64 space = 0;                       // number << 2 of the current one
+  u64 space = 0;                       // number of the current one
+  SpaceKey selected{};                 // its key, while `selection_valid`
+  bool selection_valid = false;
   std::bitset<4096> large_regions;     // hash of linear >> 21: a larger mapping may be cached there
   std::bitset<1024> huge_regions;      // hash of linear >> 30
   bool check_alignment = false;        // CR0.AM, RFLAGS.AC and CPL 3

@@ -34,6 +34,7 @@ u64 space_of(Mmu &m, const SpaceKey &key) {
 
 // Forgetting a space makes its entries unreachable: it gets a new number when next selected.
 template <class Predicate> void forget(Cpu &cpu, Predicate matches) {
+  cpu.mmu->selection_valid = false;
   std::erase_if(cpu.mmu->spaces, [&](const auto &s) { return matches(s.first); });
   select_context(cpu);
 }
@@ -77,7 +78,12 @@ u64 context_of(const Cpu &cpu, As as) {
 
 void select_context(Cpu &cpu) {
   Mmu &m = *cpu.mmu;
-  m.space = space_of(m, current_key(cpu));
+  const SpaceKey key = current_key(cpu);
+  if (!m.selection_valid || !(m.selected == key)) {
+    m.space = space_of(m, key);
+    m.selected = key;
+    m.selection_valid = true;
+  }
   m.check_alignment = (cpu.cr0 & cr0::AM) && (cpu.rflags_rest & rflags::AC) && cpu.cpl == 3;
   const u64 context = context_of(cpu, As::Cpl);
   // Every access is looked at while alignment is checked: no entry ever carries this number.
@@ -89,6 +95,7 @@ void flush_all(Cpu &cpu) {
   clear_entries(*cpu.mmu);
   cpu.mmu->spaces.clear();
   cpu.mmu->next_space = 0;
+  cpu.mmu->selection_valid = false;
   select_context(cpu);
 }
 

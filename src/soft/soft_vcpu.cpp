@@ -1,0 +1,276 @@
+#include "soft/soft_vcpu.hpp"
+#include "soft/hostexec/hostexec.hpp"
+#include "soft/interp/dispatch.hpp"
+#include "soft/system/system.hpp"
+#include "soft/tracer.hpp"
+#include "soft/vmx/vmx.hpp"
+#include <Zydis/Zydis.h>
+
+namespace abyme::soft {
+namespace {
+
+using namespace x86;
+
+constexpr size_t kCodeBytes = 16_MiB;
+constexpr u64 kSingleStep = 1 << 14; // DR6.BS
+
+LocalApic::Config apic_config(unsigned index, const CpuProfile &profile) {
+  return {.id = index,
+          .bsp = index == 0,
+          .x2apic = profile.has(Feature::x2apic),
+          .tsc_deadline = profile.has(Feature::tsc_deadline_timer),
+          .physical_bits = profile.physical_bits};
+}
+
+} // namespace
+
+SoftVcpu::SoftVcpu(unsigned index, const EngineConfig &config, ApicBus &bus, CodeSync &sync, std::mutex &bus_lock, Tracer *tracer)
+    : cpu_(std::make_unique<Cpu>()), mmu_(std::make_unique<mmu::Mmu>()), blocks_(kCodeBytes, sync) {
+  Cpu &cpu = *cpu_;
+  cpu.index = index;
+  cpu.memory = &config.memory;
+  cpu.io = &config.io;
+  cpu.pic = &config.pic;
+  cpu.clock = &config.timers.clock();
+  cpu.profile = &config.profile;
+  cpu.mmu = mmu_.get();
+  cpu.tlb = &mmu_->tlb;
+  cpu.blocks = &blocks_;
+  cpu.bus_lock = &bus_lock;
+  cpu.tracer = tracer;
+  cpu.segments[Op::kFlat] = {.base = 0, .limit = ~0u, .rights = 0xC093, .selector = 0};
+  cpu.vmx = vmx::create(cpu);
+  hostexec::create(cpu);
+  apic_ = std::make_unique<LocalApic>(apic_config(index, config.profile), bus, *this, config.timers, config.ioapic);
+  bus.add(*apic_);
+  cpu.apic = apic_.get();
+  preemption_timer_ = config.timers.create([this] { wake(kAttentionPreemption | kAttentionEvents); });
+  mmu::flush_all(cpu);
+  system::reset(cpu);
+  if (index != 0) cpu.activity = Activity::WaitForSipi;
+  else apic_->enter_virtual_wire_mode();
+  if (tracer && tracer->wants_blocks()) cpu.need(kAttentionTrace);
+}
+
+SoftVcpu::~SoftVcpu() {
+  preemption_timer_.reset();
+  hostexec::destroy(*cpu_);
+  vmx::destroy(cpu_->vmx);
+}
+
+void SoftVcpu::set_state(const CpuState &state) {
+  system::set_state(*cpu_, state);
+  cpu_->activity = Activity::Active;
+}
+
+CpuState SoftVcpu::state() const { return system::get_state(*cpu_); }
+
+void SoftVcpu::sipi(u8 vector) {
+  cpu_->sipi_vector = vector;
+  wake(kAttentionSipi);
+}
+
+Nanoseconds SoftVcpu::time_of_tsc(u64 tsc) {
+  const u64 offset = static_cast<u64>(cpu_->tsc_offset);
+  const Nanoseconds at = tsc - offset;
+  // Behind the clock by less than half its range: passed. Otherwise it wrapped: never.
+  const Nanoseconds now = cpu_->clock->now();
+  return static_cast<i64>(at - now) < 0 && tsc > offset + now ? ~0ull : at;
+}
+
+void SoftVcpu::wake(u32 attention) {
+  cpu_->need(attention);
+  cpu_->attention.notify_all();
+}
+
+VcpuExit SoftVcpu::run() {
+  Cpu &cpu = *cpu_;
+  hostexec::enter(cpu);
+  std::optional<VcpuExit> exit;
+  outside_ = false;
+  blocks_.process(cpu);
+  while (!exit) {
+    if (cpu.attention.load(std::memory_order_relaxed) != 0) {
+      exit = attend();
+      if (exit) break;
+    }
+    if (cpu.activity != Activity::Active) {
+      if (cpu.activity == Activity::Shutdown && cpu.vmx_mode != VmxMode::NonRoot) {
+        exit = TripleFault{};
+        break;
+      }
+      wait();
+      continue;
+    }
+    execute(cpu.attention.load(std::memory_order_relaxed) & kAttentionEvents);
+    if (cpu.fault.kind != Fault::Kind::None) exit = settle_fault();
+    retired_.store(cpu.instructions, std::memory_order_relaxed);
+  }
+  outside_ = true;
+  hostexec::leave(cpu);
+  return *exit;
+}
+
+// Runs a block and all that are linked to it; with `single`, one instruction.
+void SoftVcpu::execute(bool single) {
+  Cpu &cpu = *cpu_;
+  Block *block = blocks_.find(cpu, single);
+  if (!block) return;
+  if (cpu.tracer) [[unlikely]] trace_block(*block);
+  const u8 shadow = cpu.shadow;
+  const bool stepping = cpu.rflags_rest & rflags::TF;
+  cpu.instructions += block->count;
+  for (const Op *op = block->ops; op;) op = op->handler(cpu, op);
+  if (!single) return;
+  cpu.shadow &= static_cast<u8>(~shadow);
+  if (cpu.shadow) cpu.need(kAttentionEvents);
+  if (stepping && cpu.fault.kind == Fault::Kind::None) {
+    cpu.pending_debug |= kSingleStep;
+    cpu.need(kAttentionEvents);
+  }
+}
+
+std::optional<VcpuExit> SoftVcpu::settle_fault() {
+  Cpu &cpu = *cpu_;
+  const Fault fault = cpu.fault;
+  switch (fault.kind) {
+  case Fault::Kind::Exception:
+    trace(cpu, kTraceExceptions, "exception {} error {:#x} address {:#x}", fault.event.vector, fault.event.error, fault.event.address);
+    system::deliver_fault(cpu);
+    break;
+  case Fault::Kind::EptViolation:
+  case Fault::Kind::EptMisconfig: vmx::ept_fault(cpu); break;
+  case Fault::Kind::VmxAbort: return InternalError{fmt::format("VMX abort: {}\n{}", fault.text ? fault.text : "", dump(cpu))};
+  case Fault::Kind::InternalError: return InternalError{fmt::format("{}\n{}", fault.text ? fault.text : "impossible state", dump(cpu))};
+  case Fault::Kind::None:
+  case Fault::Kind::Retry: break;
+  }
+  if (cpu.fault.kind == Fault::Kind::VmxAbort || cpu.fault.kind == Fault::Kind::InternalError)
+    return InternalError{fmt::format("{}\n{}", cpu.fault.text ? cpu.fault.text : "impossible state", dump(cpu))};
+  cpu.fault.kind = Fault::Kind::None;
+  return std::nullopt;
+}
+
+// What came in since the last block, in the order of SDM 3A table 6-2.
+std::optional<VcpuExit> SoftVcpu::attend() {
+  Cpu &cpu = *cpu_;
+  const u32 bits = cpu.attention.fetch_and(~static_cast<u32>(kAttentionEvents));
+  if (bits & kAttentionStop) return Stopped{};
+  if (bits & kAttentionCode) blocks_.process(cpu);
+  if (vmx::boundary_events(cpu) || attend_init() || take_debug_trap() || take_nmi() || take_interrupt()) {
+    // Whatever was delivered may have left more to look at.
+    if (cpu.fault.kind != Fault::Kind::None) return settle_fault();
+    cpu.need(kAttentionInterrupt);
+  }
+  if (cpu.shadow || (cpu.rflags_rest & rflags::TF)) cpu.need(kAttentionEvents);
+  arm_preemption_timer();
+  return std::nullopt;
+}
+
+bool SoftVcpu::attend_init() {
+  Cpu &cpu = *cpu_;
+  const u32 bits = cpu.attention.load();
+  if ((bits & kAttentionInit) && cpu.vmx_mode == VmxMode::Off) {
+    cpu.attention.fetch_and(~static_cast<u32>(kAttentionInit));
+    system::init(cpu);
+    apic_->init();
+    cpu.activity = cpu.index == 0 ? Activity::Active : Activity::WaitForSipi;
+    return true;
+  }
+  if ((bits & kAttentionSipi) && cpu.vmx_mode != VmxMode::NonRoot) {
+    cpu.attention.fetch_and(~static_cast<u32>(kAttentionSipi));
+    if (cpu.activity != Activity::WaitForSipi) return false;
+    system::start_up(cpu, cpu.sipi_vector);
+    cpu.activity = Activity::Active;
+    return true;
+  }
+  return false;
+}
+
+bool SoftVcpu::take_debug_trap() {
+  Cpu &cpu = *cpu_;
+  if (cpu.pending_debug == 0 || cpu.shadow || cpu.activity == Activity::WaitForSipi) return false;
+  cpu.fault = {.kind = Fault::Kind::Exception, .event = {.vector = DB, .address = cpu.pending_debug}};
+  cpu.pending_debug = 0;
+  cpu.activity = Activity::Active;
+  trace(cpu, kTraceExceptions, "debug trap {:#x}", cpu.fault.event.address);
+  system::deliver_fault(cpu);
+  if (cpu.fault.kind == Fault::Kind::Exception) cpu.fault.kind = Fault::Kind::None;
+  return true;
+}
+
+bool SoftVcpu::take_nmi() {
+  Cpu &cpu = *cpu_;
+  if (cpu.attention.load() & kAttentionNmi) {
+    cpu.attention.fetch_and(~static_cast<u32>(kAttentionNmi));
+    cpu.nmi_pending = true;
+  }
+  if (!cpu.nmi_pending || cpu.nmi_blocked || cpu.shadow || cpu.activity == Activity::WaitForSipi) return false;
+  cpu.nmi_pending = false;
+  cpu.nmi_blocked = true;
+  cpu.activity = Activity::Active;
+  system::deliver_event(cpu, {.type = EventType::Nmi, .vector = NMI});
+  return true;
+}
+
+// The vector that the LAPIC, or the PIC behind it, wants to deliver now.
+std::optional<u8> SoftVcpu::acknowledge_interrupt() {
+  Cpu &cpu = *cpu_;
+  if (apic_->pending_vector()) return apic_->acknowledge();
+  if (cpu.index == 0 && apic_->accepts_external() && cpu.pic->pending()) return cpu.pic->acknowledge();
+  return std::nullopt;
+}
+
+bool SoftVcpu::take_interrupt() {
+  Cpu &cpu = *cpu_;
+  if (!(cpu.attention.load() & kAttentionInterrupt)) return false;
+  cpu.attention.fetch_and(~static_cast<u32>(kAttentionInterrupt));
+  cpu.interrupt_waiting = true; // until it is known that there is none
+  if (!(cpu.rflags_rest & rflags::IF) || cpu.activity == Activity::WaitForSipi || cpu.activity == Activity::Shutdown) return false;
+  if (cpu.shadow) {
+    cpu.need(kAttentionInterrupt | kAttentionEvents);
+    return false;
+  }
+  const auto vector = acknowledge_interrupt();
+  cpu.interrupt_waiting = false;
+  if (!vector) return false;
+  trace(cpu, kTraceInterrupts, "interrupt {:#x}", *vector);
+  cpu.activity = Activity::Active;
+  system::deliver_event(cpu, {.type = EventType::ExternalInterrupt, .vector = *vector});
+  return true;
+}
+
+void SoftVcpu::wait() {
+  Cpu &cpu = *cpu_;
+  if (vmx::wakes(cpu)) {
+    cpu.need(kAttentionEvents);
+    return;
+  }
+  retired_.store(cpu.instructions, std::memory_order_relaxed);
+  outside_ = true;
+  const u32 ignored = cpu.attention.load() & kAttentionTrace;
+  cpu.attention.wait(ignored);
+  outside_ = false;
+}
+
+void SoftVcpu::arm_preemption_timer() {
+  const Nanoseconds deadline = vmx::next_deadline(*cpu_);
+  if (deadline == armed_) return;
+  armed_ = deadline;
+  if (deadline == ~0ull) preemption_timer_->cancel();
+  else preemption_timer_->set(deadline);
+}
+
+void SoftVcpu::trace_block(const Block &block) const {
+  const Cpu &cpu = *cpu_;
+  trace(cpu, kTraceBlocks, "block {} instructions", block.count);
+  if (!cpu.tracer->wants(cpu, kTraceInstructions)) return;
+  u8 bytes[16];
+  const Gpa at(block.page->physical + block.offset);
+  if (!cpu.memory->read(at, bytes, std::min<u64>(sizeof bytes, kPageSize - block.offset))) return;
+  ZydisDisassembledInstruction text;
+  const auto mode = cpu.code64() ? ZYDIS_MACHINE_MODE_LONG_64 : cpu.mode & kModeCode32 ? ZYDIS_MACHINE_MODE_LEGACY_32 : ZYDIS_MACHINE_MODE_LEGACY_16;
+  if (ZYAN_SUCCESS(ZydisDisassembleIntel(mode, cpu.rip, bytes, sizeof bytes, &text))) trace(cpu, kTraceInstructions, "{}", text.text);
+}
+
+} // namespace abyme::soft

@@ -139,7 +139,8 @@ std::optional<VcpuExit> SoftVcpu::settle_fault() {
     system::deliver_fault(cpu);
     break;
   case Fault::Kind::EptViolation:
-  case Fault::Kind::EptMisconfig: vmx::ept_fault(cpu); break;
+  case Fault::Kind::EptMisconfig:
+  case Fault::Kind::VmExit: vmx::ept_fault(cpu); break;
   case Fault::Kind::VmxAbort: return InternalError{fmt::format("VMX abort: {}\n{}", fault.text ? fault.text : "", dump(cpu))};
   case Fault::Kind::InternalError: return InternalError{fmt::format("{}\n{}", fault.text ? fault.text : "impossible state", dump(cpu))};
   case Fault::Kind::None:
@@ -206,6 +207,7 @@ bool SoftVcpu::take_nmi() {
     cpu.nmi_pending = true;
   }
   if (!cpu.nmi_pending || cpu.nmi_blocked || cpu.shadow || cpu.activity == Activity::WaitForSipi) return false;
+  if (vmx::nmis_exit(cpu)) return false;
   cpu.nmi_pending = false;
   cpu.nmi_blocked = true;
   cpu.activity = Activity::Active;
@@ -223,7 +225,7 @@ std::optional<u8> SoftVcpu::acknowledge_interrupt() {
 
 bool SoftVcpu::take_interrupt() {
   Cpu &cpu = *cpu_;
-  if (!(cpu.attention.load() & kAttentionInterrupt)) return false;
+  if (!(cpu.attention.load() & kAttentionInterrupt) || vmx::external_interrupts_exit(cpu)) return false;
   cpu.attention.fetch_and(~static_cast<u32>(kAttentionInterrupt));
   cpu.interrupt_waiting = true; // until it is known that there is none
   if (!(cpu.rflags_rest & rflags::IF) || cpu.activity == Activity::WaitForSipi || cpu.activity == Activity::Shutdown) return false;

@@ -92,9 +92,8 @@ bool attempt(Cpu &cpu, const Event &event) {
 
 // Something other than an exception stopped it. Retry: an access on the way has already caused a VM exit.
 void leave_delivery(Cpu &cpu) {
-  Fault::Kind kind = cpu.fault.kind;
-  if (kind == Fault::Kind::EptViolation || kind == Fault::Kind::EptMisconfig) vmx::ept_fault(cpu);
-  kind = cpu.fault.kind;
+  if (cpu.fault.is_memory_exit()) vmx::ept_fault(cpu);
+  const Fault::Kind kind = cpu.fault.kind;
   if (kind != Fault::Kind::VmxAbort && kind != Fault::Kind::InternalError) cpu.fault.kind = Fault::Kind::None;
   cpu.delivering = false;
 }

@@ -10,7 +10,7 @@ namespace interruption = x86::interruption;
 namespace pin = x86::pin;
 namespace primary = x86::primary;
 
-[[nodiscard]] bool take(Cpu &cpu, u32 bit) { return cpu.attention.fetch_and(~bit, std::memory_order_seq_cst) & bit; }
+bool take(Cpu &cpu, u32 bit) { return cpu.attention.fetch_and(~bit, std::memory_order_seq_cst) & bit; }
 
 bool exit_with(Cpu &cpu, ExitReason reason, u64 qualification = 0) {
   vm_exit(cpu, {.reason = reason, .qualification = qualification});
@@ -52,9 +52,12 @@ bool exit_with(Cpu &cpu, ExitReason reason, u64 qualification = 0) {
   return cpu.index == 0 && cpu.pic && (!cpu.apic || cpu.apic->accepts_external()) && cpu.pic->pending();
 }
 
-[[nodiscard]] bool interrupt_exits(const Cpu &cpu) {
-  if (!pin_on(cpu, pin::ExternalInterruptExiting) || cpu.shadow || !takes_interrupts(cpu)) return false;
+[[nodiscard]] bool interrupt_pending(const Cpu &cpu) {
   return external_pending(cpu) || (cpu.apic && cpu.apic->pending_vector());
+}
+
+[[nodiscard]] bool interrupt_exits(const Cpu &cpu) {
+  return external_interrupts_exit(cpu) && !cpu.shadow && takes_interrupts(cpu) && interrupt_pending(cpu);
 }
 
 [[nodiscard]] bool virtual_interrupt_due(const Cpu &cpu) {
@@ -149,11 +152,27 @@ void ask_again(Cpu &cpu) {
   const bool wanted = (vmx.controls.primary & (primary::InterruptWindow | primary::NmiWindow)) || vmx.virtual_interrupt;
   if (wanted && cpu.shadow) cpu.need(kAttentionEvents);
   if (wanted && !interrupts_enabled(cpu)) cpu.interrupt_waiting = true;
+  if (!external_interrupts_exit(cpu) || !interrupt_pending(cpu)) return;
+  cpu.interrupt_waiting = true;
+  if (cpu.shadow) cpu.need(kAttentionInterrupt | kAttentionEvents);
+}
+
+// Signals of other threads become state before that state is looked at: one that comes later raises its bit again.
+void absorb_signals(Cpu &cpu) {
+  take(cpu, kAttentionPreemption | kAttentionPosted);
+  if (!non_root(cpu)) return;
+  if (take(cpu, kAttentionNmi)) cpu.nmi_pending = true;
+  if (external_interrupts_exit(cpu)) take(cpu, kAttentionInterrupt);
 }
 
 } // namespace
 
+bool external_interrupts_exit(const Cpu &cpu) { return pin_on(cpu, pin::ExternalInterruptExiting); }
+
+bool nmis_exit(const Cpu &cpu) { return pin_on(cpu, pin::NmiExiting); }
+
 bool boundary_events(Cpu &cpu) {
+  absorb_signals(cpu);
   if (!non_root(cpu)) return false;
   if (trap_exits(cpu) || init_or_sipi_exits(cpu)) return true;
   if (debug_trap_due(cpu)) {

@@ -34,7 +34,8 @@ void arm_events(Cpu &cpu) {
   const Vmx &vmx = *cpu.vmx;
   start_preemption_timer(cpu);
   const u32 windows = x86::primary::InterruptWindow | x86::primary::NmiWindow | x86::primary::MonitorTrapFlag;
-  if ((vmx.controls.primary & windows) || cpu.pending_debug || vmx.monitor_trap) cpu.need(kAttentionEvents);
+  const bool steps = cpu.shadow || cpu.pending_debug || (cpu.rflags_rest & x86::rflags::TF);
+  if ((vmx.controls.primary & windows) || steps || vmx.preemption_deadline != kNever) cpu.need(kAttentionEvents);
   if (cpu.interrupt_waiting) cpu.need(kAttentionInterrupt);
   if (cpu.nmi_pending) cpu.need(kAttentionNmi);
   evaluate_virtual_apic(cpu);

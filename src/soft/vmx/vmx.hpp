@@ -66,11 +66,15 @@ void on_iret(Cpu &cpu);
 [[nodiscard]] bool intercepts_triple_fault(Cpu &cpu);
 // cpu.fault is an EptViolation, EptMisconfig or VmExit (what is_memory_exit() says): the VM exit, or #VE. cpu.rip is the instruction's.
 void ept_fault(Cpu &cpu);
-// Takes kAttentionInit and kAttentionSipi out of cpu.attention when it has dealt with them, and asks for kAttentionEvents again while something
+// Takes the bits that it deals with out of cpu.attention (in non-root operation those of NMI, INIT and SIPI that exit, and interrupts where they
+// exit), and asks for kAttentionEvents again while something
 // of its own may become due at the next boundary: the caller clears kAttentionEvents before the call, never after.
 // At an instruction boundary with `attention` set: windows, preemption timer, MTF, posted and virtual interrupts, and an external
 // interrupt, NMI, INIT or SIPI that exits. In the priority of SDM 3C §26.2. True: a VM exit happened.
 [[nodiscard]] bool boundary_events(Cpu &cpu);
+// Non-root operation in which such an event always exits: boundary_events() alone deals with it, it is never delivered.
+[[nodiscard]] bool external_interrupts_exit(const Cpu &cpu);
+[[nodiscard]] bool nmis_exit(const Cpu &cpu);
 // Whether HLT in non-root operation should wake for something that is VT-x's own (preemption timer, windows).
 [[nodiscard]] bool wakes(const Cpu &cpu);
 // When the VMX-preemption timer expires: the run loop arms a timer that sets kAttentionPreemption. ~0: never.

@@ -1,7 +1,7 @@
-#include "cli/verbs.hpp"
-#include "base/result.hpp"
-#include "machine/options.hpp"
 #include "machine/run.hpp"
+#include "base/result.hpp"
+#include "cli/verbs.hpp"
+#include "machine/options.hpp"
 #include <CLI/CLI.hpp>
 
 namespace abyme::cli {
@@ -58,7 +58,8 @@ Result<void> parse_lists(const RunArguments &arguments, machine::MachineConfig &
     if (!console) return std::unexpected(console.error());
     consoles.push_back(std::move(*console));
   }
-  if (consoles.size() > 2) return fail("--console: given {} times; at most two are right: ttyS0, then hvc0", consoles.size());
+  if (consoles.size() > 2)
+    return fail("--console: given {} times; at most two are right: ttyS0, then hvc0", consoles.size());
   using Kind = machine::ConsoleSpec::Kind;
   if (consoles.size() == 2 && consoles[0].kind == Kind::Stdio && consoles[1].kind == Kind::Stdio)
     return fail("--console stdio: only one console can have the terminal");
@@ -110,27 +111,43 @@ void add_run(CLI::App &app, int &status) {
   verb->add_option("--initrd", arguments->initrd, "Its initial RAM disk (multiboot: its module)")->type_name("FILE");
   verb->add_option("--append", arguments->append, "Its command line")->type_name("TEXT");
   verb->add_option("--cpus", arguments->cpus, "vCPUs, 1 to 16")->capture_default_str()->type_name("N");
-  verb->add_option("--memory", arguments->memory, "RAM, 16M to 64G with K, M or G")->capture_default_str()->type_name("SIZE");
-  verb->add_option("--cpu", arguments->cpu, "CPU model and features to add or hide; -vmx hides VT-x. 'abyme cpu-models' lists them")
+  verb->add_option("--memory", arguments->memory, "RAM, 16M to 64G with K, M or G")
+      ->capture_default_str()
+      ->type_name("SIZE");
+  verb->add_option("--cpu", arguments->cpu,
+                   "CPU model and features to add or hide; -vmx hides VT-x. 'abyme cpu-models' lists them")
       ->type_name("MODEL[,+F,-F]");
   verb->add_option("--accel", arguments->accel,
-                   "What executes the guest: kvm (this host's), soft (abyme's own CPU), or auto: kvm where it can really run the guest, "
+                   "What executes the guest: kvm (this host's), soft (abyme's own CPU), or auto: kvm where it can "
+                   "really run the guest, "
                    "else soft. Which one and why is said at the start")
       ->capture_default_str()
       ->type_name("ENGINE");
-  verb->add_option("--disk", arguments->disks, "A raw disk, ',ro' for read-only; may be repeated")->type_name("FILE[,ro]")->expected(1)->allow_extra_args(false);
+  verb->add_option("--disk", arguments->disks, "A raw disk, ',ro' for read-only; may be repeated")
+      ->type_name("FILE[,ro]")
+      ->expected(1)
+      ->allow_extra_args(false);
   verb->add_option("--net", arguments->nets, "A network card whose other end is a vhost-user back end; may be repeated")
-      ->type_name("vhost-user:PATH[,mac=MAC]")->expected(1)->allow_extra_args(false);
-  verb->add_option("--console", arguments->consoles,
-                   "Where ttyS0 goes: stdio, pty, socket:PATH (listens), file:PATH or none. Given twice, the second is hvc0")
-      ->type_name("KIND")->expected(1)->allow_extra_args(false)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
-  verb->add_flag("--testdev", arguments->test_devices, "Add the devices of test kernels: debug-exit at port 0xf4, pc-testdev");
+      ->type_name("vhost-user:PATH[,mac=MAC]")
+      ->expected(1)
+      ->allow_extra_args(false);
+  verb->add_option(
+          "--console", arguments->consoles,
+          "Where ttyS0 goes: stdio, pty, socket:PATH (listens), file:PATH or none. Given twice, the second is hvc0")
+      ->type_name("KIND")
+      ->expected(1)
+      ->allow_extra_args(false)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  verb->add_flag("--testdev", arguments->test_devices,
+                 "Add the devices of test kernels: debug-exit at port 0xf4, pc-testdev");
   verb->add_flag("--no-reboot", arguments->no_reboot, "End the VM when the guest asks for a reset, with status 3");
   verb->add_option("--trace", arguments->trace,
-                   "Log what the software CPU does: exits, entries, exceptions, interrupts, blocks, instructions, msrs, io; narrowed by "
+                   "Log what the software CPU does: exits, entries, exceptions, interrupts, blocks, instructions, "
+                   "msrs, io; narrowed by "
                    "level=1|2 and rip=FIRST-LAST (hexadecimal); to file=PATH instead of standard error")
       ->type_name("KIND[,...]");
-  verb->add_option("--stats", arguments->stats, "At the end, write figures about the run as JSON; - is standard output")->type_name("FILE|-");
+  verb->add_option("--stats", arguments->stats, "At the end, write figures about the run as JSON; - is standard output")
+      ->type_name("FILE|-");
   verb->footer(kFooter);
   verb->callback([arguments, &status] { status = run(*arguments); });
 }

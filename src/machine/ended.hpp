@@ -9,8 +9,8 @@ namespace abyme::machine {
 struct Ended {
   enum class Why { PowerOff, Reset, TripleFault, DebugExit, InternalError, Signal };
   Why why = Why::PowerOff;
-  unsigned value = 0;  // DebugExit: what the guest wrote; Signal: the host's signal, SIGINT for the escape key
-  std::string message; // InternalError: what happened, with a dump; TripleFault: which vCPU
+  unsigned value = 0;    // DebugExit: what the guest wrote; Signal: the host's signal, SIGINT for the escape key
+  std::string message{}; // InternalError: what happened, with a dump; TripleFault: which vCPU
 };
 
 // Of the process that ran the VM.

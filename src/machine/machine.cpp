@@ -1,6 +1,7 @@
 #include "machine/machine.hpp"
 #include "machine/acpi/tables.hpp"
 #include "machine/input_file.hpp"
+#include "machine/memory_map.hpp"
 #include <pthread.h>
 
 namespace abyme::machine {

@@ -175,7 +175,9 @@ Result<x86::CpuState> load_bzimage(const BootFiles &files, GuestMemory &memory) 
   if (auto placed = place_initrd(files, *setup, placement, params); !placed) return std::unexpected(placed.error());
   if (auto placed = place_command_line(files, *setup, placement, params); !placed)
     return std::unexpected(placed.error());
-  const auto params_at = placement.put_lowest(params, kLowMemory, "the boot parameters");
+  auto bounds = kLowMemory;
+  bounds.alignment = kPageSize;
+  const auto params_at = placement.put_lowest(params, bounds, "the boot parameters");
   if (!params_at) return std::unexpected(params_at.error());
   auto state = long_mode_entry(*kernel_at + kEntryOffset64, placement);
   if (state) state->gpr[x86::RSI] = params_at->value;

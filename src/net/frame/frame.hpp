@@ -39,6 +39,7 @@ struct Frame {
   // Written by classification, valid from then on.
   VlanId vlan = {};
   u8 tag_bytes = 0;       // 4 when an outer tag stands for `vlan` and goes when the frame leaves untagged
+  bool oversize = false;  // it was longer than kMaxFrame and is cut
   bool inner_tag = false; // another tag follows: it must never become the outermost one
 
   [[nodiscard]] MacAddress destination() const { return MacAddress::load(data); }

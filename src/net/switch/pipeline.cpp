@@ -21,6 +21,7 @@ struct Switch::Burst {
 DropReason Switch::admit(Port &port, Frame &frame) {
   if (frame.length < kEthernetHeader) return DropReason::Runt;
   if (frame.offload != Offload{} && !plausible(frame)) return DropReason::BadOffload;
+  if (frame.oversize) return DropReason::TooLong;
   if (frame.offload.gso_type == kGsoNone && frame.length > settings_.mtu + kEthernetHeader + 2 * kTagBytes)
     return DropReason::TooLong;
   const MacAddress source = frame.source();

@@ -10,7 +10,10 @@ namespace interruption = x86::interruption;
 namespace pin = x86::pin;
 namespace primary = x86::primary;
 
-bool take(Cpu &cpu, u32 bit) { return cpu.attention.fetch_and(~bit, std::memory_order_seq_cst) & bit; }
+bool take(Cpu &cpu, u32 bits) {
+  if (!(cpu.attention.load(std::memory_order_relaxed) & bits)) return false;
+  return cpu.attention.fetch_and(~bits, std::memory_order_seq_cst) & bits;
+}
 
 bool exit_with(Cpu &cpu, ExitReason reason, u64 qualification = 0) {
   vm_exit(cpu, {.reason = reason, .qualification = qualification});

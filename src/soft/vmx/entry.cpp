@@ -1,7 +1,6 @@
 // VM entries: SDM 3C chapter 27, in its order.
-#include "base/log.hpp"
-#include "soft/mmu/access.hpp"
 #include "soft/system/system.hpp"
+#include "soft/tracer.hpp"
 #include "soft/vmx/entry_rules.hpp"
 #include "soft/vmx/guest_state.hpp"
 #include "soft/vmx/status.hpp"
@@ -14,8 +13,9 @@ using x86::ExitReason;
 using x86::VmxError;
 namespace interruption = x86::interruption;
 
-const Rule *report(const Rule *violated) {
-  if (violated) log::debug("VM entry fails: rule {} of SDM 3C §{} does not hold", violated->name, violated->section);
+const Rule *report(const Cpu &cpu, const Rule *violated) {
+  if (violated)
+    trace(cpu, kTraceEntries, "VM entry fails: rule {} of SDM 3C §{} does not hold", violated->name, violated->section);
   return violated;
 }
 
@@ -95,6 +95,7 @@ void enter_guest(Cpu &cpu, const Controls &controls) {
   if (!load_msrs(cpu)) return;
   vmx.vmcs.launched = true;
   const u32 information = vmx.vmcs.u32_at(Field::EntryInterruption);
+  trace(cpu, kTraceEntries, "VM entry: injects {:#x}", information);
   drop_pending_debug(cpu, information);
   arm_events(cpu);
   if (!(information & interruption::kValid)) return;
@@ -106,9 +107,9 @@ Outcome enter(Cpu &cpu, const Op &op, bool launch) {
   if (const auto outcome = preamble(cpu, op, launch ? ExitReason::Vmlaunch : ExitReason::Vmresume)) return *outcome;
   if (const auto outcome = basic_checks(cpu, launch)) return *outcome;
   const EntryState state = entry_state(cpu);
-  if (report(first_violation(state, control_rules()))) return fail(cpu, VmxError::EntryInvalidControls);
-  if (report(first_violation(state, host_rules()))) return fail(cpu, VmxError::EntryInvalidHostState);
-  if (const Rule *violated = report(guest_violation(state)))
+  if (report(cpu, first_violation(state, control_rules()))) return fail(cpu, VmxError::EntryInvalidControls);
+  if (report(cpu, first_violation(state, host_rules()))) return fail(cpu, VmxError::EntryInvalidHostState);
+  if (const Rule *violated = report(cpu, guest_violation(state)))
     fail_entry(cpu, ExitReason::EntryFailureGuestState, static_cast<u64>(violated->failure));
   else
     enter_guest(cpu, state.controls);

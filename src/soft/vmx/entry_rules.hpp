@@ -42,7 +42,8 @@ struct Rule {
   bool (*holds)(const EntryState &);
   x86::EntryFailure failure = x86::EntryFailure::Default; // guest state: the exit qualification
 };
-#define ABYME_RULE(function, section, ...) {#function, section, function __VA_OPT__(, ) __VA_ARGS__}
+#define ABYME_RULE(function, section, ...)                                                                             \
+  { #function, section, function __VA_OPT__(, ) __VA_ARGS__ }
 
 [[nodiscard]] std::span<const Rule> control_rules();
 [[nodiscard]] std::span<const Rule> host_rules();

@@ -1,6 +1,6 @@
 // VM exits: SDM 3C chapter 28, in its order.
 #include "soft/vmx/exit.hpp"
-#include "soft/mmu/access.hpp"
+#include "soft/tracer.hpp"
 #include "soft/vmx/guest_state.hpp"
 #include "soft/vmx/host_state.hpp"
 
@@ -64,6 +64,8 @@ u32 event_information(const Event &event) {
 }
 
 void vm_exit(Cpu &cpu, const Exit &exit) {
+  trace(cpu, kTraceExits, "VM exit: {}, qualification {:#x}, interruption {:#x}, guest-physical {:#x}",
+        x86::name_of(exit.reason), exit.qualification, exit.interruption, exit.physical);
   record(cpu, exit);
   save_guest_state(cpu, exit.rf);
   if (save_msrs(cpu)) enter_host(cpu);
@@ -79,6 +81,7 @@ Outcome exit_for_instruction(Cpu &cpu, const Op &op, ExitReason reason, u64 qual
 }
 
 void fail_entry(Cpu &cpu, ExitReason reason, u64 qualification) {
+  trace(cpu, kTraceExits, "{}, qualification {:#x}", x86::name_of(reason), qualification);
   Vmcs &vmcs = cpu.vmx->vmcs;
   vmcs[Field::ExitReason] = static_cast<u32>(reason) | x86::kEntryFailureBit;
   vmcs[Field::ExitQualification] = qualification;

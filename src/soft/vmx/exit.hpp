@@ -15,15 +15,16 @@ struct Exit {
   u32 interruption = 0; // interruption information, with kValid
   u32 error = 0;        // of the interruption
   u64 linear = 0;
-  u64 physical = 0;     // L2's
+  u64 physical = 0; // L2's
   SavedRf rf = SavedRf::Keep;
 };
 
-// Non-root operation ends: records `exit`, saves the guest's state and loads the host's (SDM 3C chapter 28). cpu.rip is the guest's RIP to
-// save; afterwards it is the host's.
+// Non-root operation ends: records `exit`, saves the guest's state and loads the host's (SDM 3C chapter 28). cpu.rip is
+// the guest's RIP to save; afterwards it is the host's.
 void vm_exit(Cpu &cpu, const Exit &exit);
 // The exit that an instruction causes instead of executing.
-Outcome exit_for_instruction(Cpu &cpu, const Op &op, x86::ExitReason reason, u64 qualification = 0, u32 information = 0);
+Outcome exit_for_instruction(Cpu &cpu, const Op &op, x86::ExitReason reason, u64 qualification = 0,
+                             u32 information = 0);
 // VM entry failed after its checks on controls and host state (SDM 3C §27.8): back to the host, no guest state saved.
 void fail_entry(Cpu &cpu, x86::ExitReason reason, u64 qualification);
 // The logical processor shuts down, with an indicator in the VMCS region (SDM 3C §28.7).

@@ -172,7 +172,6 @@ void load_guest_state(Cpu &cpu) {
   load_paging(cpu, vmcs);
   cpu.vmx_mode = VmxMode::NonRoot;
   if (!cpu.vpid) mmu::invalidate_vpid(cpu, mmu::InvvpidType::Context, 0, 0);
-  mmu::select_context(cpu);
   mode_changed(cpu);
 }
 

@@ -90,7 +90,6 @@ bool load_host_state(Cpu &cpu) {
   load_segments(cpu, vmcs, wide);
   load_rip_rsp_rflags_and_blocking(cpu, vmcs);
   leave_non_root(cpu);
-  mmu::select_context(cpu);
   mode_changed(cpu);
   const bool pae = !wide && (cpu.cr4 & cr4::PAE);
   return !pae || mmu::load_pdptes(cpu, cpu.cr3, cpu.pdpte);

@@ -51,10 +51,10 @@ struct Vmx {
 
   // --- valid in non-root operation ---
   Controls controls;
-  bool monitor_trap = false;          // an MTF VM exit is due at the next boundary
-  bool virtual_interrupt = false;     // RVI's class is above VPPR's: recognized, to be delivered when IF allows
-  bool tpr_below_threshold = false;   // at VM entry: the exit is due before the first instruction
-  bool physical_nmi_blocked = false;  // with virtual NMIs, where cpu.nmi_blocked is the virtual blocking
+  bool monitor_trap = false;         // an MTF VM exit is due at the next boundary
+  bool virtual_interrupt = false;    // RVI's class is above VPPR's: recognized, to be delivered when IF allows
+  bool tpr_below_threshold = false;  // at VM entry: the exit is due before the first instruction
+  bool physical_nmi_blocked = false; // with virtual NMIs, where cpu.nmi_blocked is the virtual blocking
   Nanoseconds preemption_deadline = kNever;
   std::array<u64, 4> checked_pdpte{};  // read and checked once by VM entry, without EPT
   u64 pause_first = 0, pause_last = 0; // TSC of a loop's first and of the last PAUSE

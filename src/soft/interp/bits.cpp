@@ -124,7 +124,7 @@ template <class T> Outcome cmpxchg(Cpu &cpu, const Op &op) {
 }
 
 // CMPXCHG8B and CMPXCHG16B: T is the whole operand, H a half.
-template <class T, class H> Outcome cmpxchg_wide(Cpu &cpu, const Op &op) {
+template <class T, class H> [[gnu::target("cx16")]] Outcome cmpxchg_wide(Cpu &cpu, const Op &op) {
   constexpr unsigned kShift = 8 * sizeof(H);
   const T expected = static_cast<T>(reg<H>(cpu, x86::RDX * 8)) << kShift | reg<H>(cpu, x86::RAX * 8);
   const T wanted = static_cast<T>(reg<H>(cpu, x86::RCX * 8)) << kShift | reg<H>(cpu, x86::RBX * 8);

@@ -34,6 +34,7 @@ public:
   } // struct virtio_net_config: mac, status, max_virtqueue_pairs
   void read_config(u32 offset, std::span<u8> to) override;
   void write_config(u32, std::span<const u8>) override {} // read-only: CTRL_MAC_ADDR is offered
+  [[nodiscard]] bool served_outside() const override { return true; }
   [[nodiscard]] Result<void> attach(Transport &transport) override;
   void start(u64 features, std::span<const StartedQueue> queues, u64 epoch) override;
   void stop() override;

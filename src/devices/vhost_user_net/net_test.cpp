@@ -303,6 +303,26 @@ TEST_F(VhostUserNetTest, WithoutABackEndTheLinkIsDownAndTheControlQueueWorks) {
   EXPECT_EQ(card.net->control().rx_mode, ControlState::Promiscuous);
 }
 
+// The back end's interrupts go past this process where the engine can do that, for as long as their vectors are open.
+TEST_F(VhostUserNetTest, IrqfdsFollowTheVectors) {
+  Card card(socket);
+  DoorbellEngine engine;
+  card.pc->function->connect(engine);
+  ASSERT_TRUE(card.driver->start(kFeatures, 3));
+  EXPECT_EQ(engine.doorbells.size(), 3u);
+  ASSERT_EQ(engine.irqfds.size(), 3u);
+  for (const auto &[fd, data] : engine.irqfds)
+    EXPECT_TRUE(data > GuestDriver::kMessage && data <= GuestDriver::kMessage + 3);
+  card.driver->mask_vector(1, true);
+  EXPECT_EQ(engine.irqfds.size(), 2u);
+  card.driver->mask_vector(1, false);
+  EXPECT_EQ(engine.irqfds.size(), 3u);
+  card.driver->reset();
+  EXPECT_TRUE(engine.irqfds.empty());
+  card.pc->function->disconnect();
+  EXPECT_TRUE(engine.doorbells.empty());
+}
+
 TEST_F(VhostUserNetTest, ATooShortCommandNeedsAReset) {
   Card card(socket);
   ASSERT_TRUE(card.driver->start(kFeatures, 3));

@@ -52,6 +52,8 @@ public:
   [[nodiscard]] virtual u32 config_size() const = 0;
   virtual void read_config(u32 offset, std::span<u8> to) = 0;
   virtual void write_config(u32 offset, std::span<const u8> from) = 0;
+  // Whether another process serves the queues and signals call_fd().
+  [[nodiscard]] virtual bool served_outside() const = 0;
   // Once, before all else.
   [[nodiscard]] virtual Result<void> attach(Transport &transport) = 0;
   // DRIVER_OK: serve these queues from now on.

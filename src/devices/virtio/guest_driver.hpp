@@ -56,6 +56,24 @@ private:
   Gpa next_{0x10000};
 };
 
+// An engine that takes doorbells and irqfds, and remembers them.
+class DoorbellEngine final : public Engine {
+public:
+  [[nodiscard]] std::string_view name() const override { return "doorbells"; }
+  [[nodiscard]] Vcpu &vcpu(unsigned) override { std::abort(); } // it has none
+  void stop() override {}
+  void message(u64, u32) override {}
+  void external_interrupt_changed() override {}
+  [[nodiscard]] bool attach_doorbell(Gpa at, unsigned, int fd) override {
+    return doorbells.emplace(at.value, fd).second;
+  }
+  void detach_doorbell(Gpa at, unsigned, int) override { doorbells.erase(at.value); }
+  [[nodiscard]] bool attach_irqfd(int fd, u64, u32 data) override { return irqfds.emplace(fd, data).second; }
+  void detach_irqfd(int fd) override { irqfds.erase(fd); }
+  std::map<u64, int> doorbells;
+  std::map<int, u32> irqfds;
+};
+
 struct Piece {
   Gpa at;
   u32 size;
@@ -96,6 +114,7 @@ public:
   // virtio 1.2 §3.1.1 up to FEATURES_OK; false if the device did not keep it.
   [[nodiscard]] bool negotiate(u64 features);
   void enable_msix(); // vector v sends data kMessage + v; queue q uses vector q + 1, configuration changes 0
+  void mask_vector(unsigned vector, bool masked);
   DriverQueue &add_queue(u16 index, u16 size = 0);
   void driver_ok();
   // All of the above.

@@ -104,11 +104,12 @@ u16 DriverQueue::add(std::span<const Piece> pieces, bool indirect) {
 
 void DriverQueue::make_available(u16 head) {
   EXPECT_TRUE(pc_.memory->store(setup.available + 4 + 2u * (next_available_ % setup.size), head));
-  std::atomic_thread_fence(std::memory_order_release);
   set_available_index(++next_available_);
 }
 
-void DriverQueue::set_available_index(u16 index) { EXPECT_TRUE(pc_.memory->store(setup.available + 2, index)); }
+void DriverQueue::set_available_index(u16 index) {
+  std::atomic_ref(*reinterpret_cast<u16 *>(pc_.memory->host(setup.available + 2, 2))).store(index);
+}
 
 void DriverQueue::set_used_event(u16 index) {
   EXPECT_TRUE(pc_.memory->store(setup.available + 4 + 2u * setup.size, index));
@@ -198,6 +199,11 @@ void GuestDriver::enable_msix() {
   set_common(0x10, 2, 0);
   EXPECT_EQ(common(0x10, 2), 0u);
   msix_on_ = true;
+}
+
+void GuestDriver::mask_vector(unsigned vector, bool masked) {
+  const u64 table = pc.config_read(0x10 + 4 * VirtioPci::kMsixBar, 4) & ~0xfu;
+  pc.bus.mmio_write(Gpa(table + 16 * vector + 12), 4, masked);
 }
 
 DriverQueue &GuestDriver::add_queue(u16 index, u16 size) {

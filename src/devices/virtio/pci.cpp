@@ -41,6 +41,7 @@ enum CommonField : u64 {
 
 // virtio 1.2 §2.1
 constexpr u8 kFeaturesOk = 8, kDriverOk = 4, kNeedsReset = 64;
+constexpr unsigned kComplaintsLogged = 10; // a hostile driver must not fill the log
 constexpr u8 kIsrQueue = 1, kIsrConfig = 2;
 
 u32 class_code(DeviceId id) {
@@ -171,13 +172,8 @@ void VirtioPci::update_doorbells() {
   }
 }
 
-int VirtioPci::call_fd(u16 queue) {
-  queues_[queue].call_used = true;
-  return queues_[queue].call.get();
-}
-
 void VirtioPci::update_irqfd(QueueRegisters &q) {
-  if (!engine_ || !q.call_used) return;
+  if (!engine_ || !device_->served_outside()) return;
   if (q.call_attached) engine_->detach_irqfd(q.call.get());
   const u16 vector = q.vector;
   const auto message = vector == kNoVector ? std::nullopt : msix()->message(vector);
@@ -222,7 +218,8 @@ void VirtioPci::send_config_interrupt() {
 
 // virtio 1.2 §2.1.2
 void VirtioPci::break_device(const std::string &why) {
-  log::warn("virtio device {}: {}; it needs a reset by its driver", static_cast<unsigned>(device_->id()), why);
+  if (complaints_++ < kComplaintsLogged)
+    log::warn("virtio device {}: {}; it needs a reset by its driver", static_cast<unsigned>(device_->id()), why);
   status_ |= kNeedsReset;
   if (status_ & kDriverOk) send_config_interrupt();
 }

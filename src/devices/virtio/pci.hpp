@@ -59,8 +59,7 @@ private:
     bool enabled = false;
     std::atomic<u16> vector = kNoVector; // read by notify_used() without the device lock
     Fd kick, call;
-    bool call_used = false;      // a back end signals `call`
-    bool call_attached = false;  // ... and the engine takes it
+    bool call_attached = false;  // the engine takes the signals of `call`
     std::optional<Gpa> doorbell; // where the engine turns writes into signals of `kick`
   };
 
@@ -72,7 +71,7 @@ private:
   // Transport; any thread, device lock not held.
   [[nodiscard]] GuestMemory &memory() override { return memory_; }
   [[nodiscard]] int kick_fd(u16 queue) override { return queues_[queue].kick.get(); }
-  [[nodiscard]] int call_fd(u16 queue) override;
+  [[nodiscard]] int call_fd(u16 queue) override { return queues_[queue].call.get(); }
   void notify_used(u16 queue, u64 epoch) override;
   void notify_config() override;
   void needs_reset(u64 epoch, const std::string &why) override;
@@ -128,7 +127,8 @@ private:
   u16 queue_select_ = 0;
   u8 status_ = 0;
   u8 isr_ = 0;
-  bool running_ = false; // between start() and stop()
+  bool running_ = false;    // between start() and stop()
+  unsigned complaints_ = 0; // how often the driver broke the device
   std::atomic<u16> config_vector_ = kNoVector;
   std::atomic<u8> config_generation_ = 0;
   std::atomic<u64> epoch_ = 1; // counts resets

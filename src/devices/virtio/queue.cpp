@@ -14,12 +14,13 @@ constexpr u16 kDescNext = 1, kDescWrite = 2, kDescIndirect = 4; // virtio 1.2 §
 constexpr u16 kAvailNoInterrupt = 1;
 constexpr u16 kUsedNoNotify = 1;
 
-// The areas are aligned (Queue::open), and guest RAM begins on a page on both sides.
+// Sequentially consistent, because each side writes its own word and then reads the other's (virtio 1.2 §2.7.7,
+// §2.7.10). The areas are aligned (Queue::open), and guest RAM begins on a page on both sides.
 u16 load_u16(const u8 *at) {
-  return std::atomic_ref(*reinterpret_cast<u16 *>(const_cast<u8 *>(at))).load(std::memory_order_acquire);
+  return std::atomic_ref(*reinterpret_cast<u16 *>(const_cast<u8 *>(at))).load(std::memory_order_seq_cst);
 }
 void store_u16(u8 *at, u16 value) {
-  std::atomic_ref(*reinterpret_cast<u16 *>(at)).store(value, std::memory_order_release);
+  std::atomic_ref(*reinterpret_cast<u16 *>(at)).store(value, std::memory_order_seq_cst);
 }
 
 u64 total(std::span<const Buffer> buffers) {
@@ -187,7 +188,6 @@ void Queue::push(u16 head, u32 written) {
 
 // virtio 1.2 §2.7.7.2, §2.7.10
 bool Queue::take_notification() {
-  std::atomic_thread_fence(std::memory_order_seq_cst); // used index out before the driver's wish is read
   const u16 from = std::exchange(notified_used_, position_.next_used);
   const u16 pushed = static_cast<u16>(position_.next_used - from);
   if (pushed == 0) return false;
@@ -206,7 +206,6 @@ bool Queue::enable_kicks() {
     write_used_u16(4 + 8 * u64{setup_.size}, position_.next_available);
   else
     write_used_u16(0, 0);
-  std::atomic_thread_fence(std::memory_order_seq_cst); // the wish out before the index is read again
   return available_index() != position_.next_available;
 }
 

@@ -10,6 +10,7 @@ namespace abyme::virtio {
 class ServedDevice : public Device {
 public:
   ~ServedDevice() override;
+  [[nodiscard]] bool served_outside() const final { return false; }
   [[nodiscard]] Result<void> attach(Transport &transport) final;
   void start(u64 features, std::span<const StartedQueue> queues, u64 epoch) final;
   void stop() final;

@@ -179,20 +179,6 @@ TEST_F(VirtioPciTest, AnyRegisterAccessIsHarmless) {
   EXPECT_EQ(ask(), 64u);
 }
 
-// An engine that takes doorbells and irqfds, and remembers them.
-struct DoorbellEngine final : Engine {
-  std::string_view name() const override { return "doorbells"; }
-  Vcpu &vcpu(unsigned) override { std::abort(); }
-  void stop() override {}
-  void message(u64, u32) override {}
-  void external_interrupt_changed() override {}
-  bool attach_doorbell(Gpa at, unsigned, int fd) override { return doorbells.emplace(at.value, fd).second; }
-  void detach_doorbell(Gpa at, unsigned, int) override { doorbells.erase(at.value); }
-  bool attach_irqfd(int, u64, u32) override { return false; }
-  void detach_irqfd(int) override {}
-  std::map<u64, int> doorbells;
-};
-
 TEST_F(VirtioPciTest, DoorbellsFollowTheBar) {
   DoorbellEngine engine;
   pc.function->connect(engine);
@@ -207,6 +193,14 @@ TEST_F(VirtioPciTest, DoorbellsFollowTheBar) {
   EXPECT_TRUE(engine.doorbells.contains(driver.doorbell(0).value));
   pc.config_write(4, 2, 0);
   EXPECT_TRUE(engine.doorbells.empty());
+  pc.function->disconnect();
+}
+
+TEST_F(VirtioPciTest, ADeviceServedHereUsesNoIrqfds) {
+  DoorbellEngine engine;
+  pc.function->connect(engine);
+  ASSERT_TRUE(driver.start(kVersion1, 1));
+  EXPECT_TRUE(engine.irqfds.empty());
   pc.function->disconnect();
 }
 

@@ -8,11 +8,10 @@ namespace {
 using testing::HasSubstr;
 
 kvm::ProbeResult good() {
-  return {.openable = true,
-          .long_mode_reached = true,
-          .runs_vector_code = true,
-          .instructions_per_second = 1e9,
-          .nested_vmx = true};
+  kvm::ProbeResult probe;
+  probe.openable = probe.long_mode_reached = probe.runs_vector_code = probe.nested_vmx = true;
+  probe.instructions_per_second = 1e9;
+  return probe;
 }
 
 TEST(PickEngine, TakesKvmWhereItReallyRunsTheGuest) {
@@ -31,7 +30,8 @@ TEST(PickEngine, TakesSoftAndSaysWhy) {
   probe.instructions_per_second = 1e6;
   EXPECT_EQ(pick_engine(probe, true).engine, Accel::Soft);
   EXPECT_THAT(pick_engine(probe, true).reason, HasSubstr("1.0 million"));
-  probe = {.error = "/dev/kvm: Permission denied"};
+  probe = {};
+  probe.error = "/dev/kvm: Permission denied";
   EXPECT_EQ(pick_engine(probe, true).engine, Accel::Soft);
   EXPECT_THAT(pick_engine(probe, true).reason, HasSubstr("Permission denied"));
   probe = good();
@@ -41,13 +41,15 @@ TEST(PickEngine, TakesSoftAndSaysWhy) {
 }
 
 TEST(ChooseEngine, AnswersWhatWasAsked) {
-  MachineConfig config{.accel = Accel::Soft};
+  MachineConfig config;
+  config.accel = Accel::Soft;
   const auto choice = choose_engine(config);
   ASSERT_TRUE(choice) << choice.error().message;
   EXPECT_EQ(choice->engine, Accel::Soft);
   config.cpu = "pentium7";
   EXPECT_FALSE(choose_engine(config));
-  config = {.accel = Accel::Kvm, .trace = soft::TraceOptions{.kinds = soft::kTraceExits}};
+  config.accel = Accel::Kvm;
+  config.trace = soft::TraceOptions{};
   EXPECT_THAT(choose_engine(config).error().message, HasSubstr("--accel soft"));
 }
 

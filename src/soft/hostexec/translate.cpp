@@ -134,8 +134,16 @@ Unit unit_of(const Instruction &i, const Operand *operands) {
   if (i.mnemonic == ZYDIS_MNEMONIC_CVTPI2PS) return Unit::MmxSse; // even from memory
   if (mmx) return vector ? Unit::MmxSse : Unit::Mmx;
   switch (i.mnemonic) {
+  case ZYDIS_MNEMONIC_CVTSD2SI: // from memory
+  case ZYDIS_MNEMONIC_CVTSS2SI:
+  case ZYDIS_MNEMONIC_CVTTSD2SI:
+  case ZYDIS_MNEMONIC_CVTTSS2SI:
   case ZYDIS_MNEMONIC_LDMXCSR:
   case ZYDIS_MNEMONIC_STMXCSR: return Unit::Sse;
+  case ZYDIS_MNEMONIC_VCVTSD2SI:
+  case ZYDIS_MNEMONIC_VCVTSS2SI:
+  case ZYDIS_MNEMONIC_VCVTTSD2SI:
+  case ZYDIS_MNEMONIC_VCVTTSS2SI:
   case ZYDIS_MNEMONIC_VLDMXCSR:
   case ZYDIS_MNEMONIC_VSTMXCSR:
   case ZYDIS_MNEMONIC_VZEROUPPER:

@@ -1,0 +1,123 @@
+#include "compare.hpp"
+#include "exclusions.hpp"
+#include "x86/state.hpp"
+#include <fmt/format.h>
+
+namespace abyme::differential {
+namespace {
+
+constexpr const char *kGprNames[16] = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
+                                       "r8",  "r9",  "r10", "r11", "r12", "r13", "r14", "r15"};
+
+template <class T> void differ(std::string &out, std::string_view what, T native, T emulated) {
+  if (native != emulated) out += fmt::format("  {}: native {:#x}, abyme {:#x}\n", what, native, emulated);
+}
+
+std::string hex(const u8 *p, unsigned size) {
+  std::string s;
+  for (unsigned n = size; n-- > 0;) s += fmt::format("{:02x}", p[n]);
+  return s;
+}
+
+void differ_bytes(std::string &out, std::string_view what, const u8 *native, const u8 *emulated, unsigned size) {
+  if (std::memcmp(native, emulated, size) != 0)
+    out += fmt::format("  {}: native {}, abyme {}\n", what, hex(native, size), hex(emulated, size));
+}
+
+// The count of a shift or rotate: CL, an immediate or 1.
+u64 shift_count(const Case &c, const Decoded &d) {
+  for (unsigned n = d.instruction.operand_count_visible; n-- > 1;)
+    if (d.operands[n].type == ZYDIS_OPERAND_TYPE_IMMEDIATE) return d.operands[n].imm.value.u;
+  for (unsigned n = 1; n < d.instruction.operand_count; ++n)
+    if (d.operands[n].type == ZYDIS_OPERAND_TYPE_REGISTER && d.operands[n].reg.value == ZYDIS_REGISTER_CL)
+      return c.before.gpr[1] & 0xFF;
+  return 1;
+}
+
+struct Listed {
+  const char *what, *reason;
+};
+constexpr Listed kListed[] = {
+    {"near branches with a 66H prefix",
+     "AMD truncates RIP to 16 bits, Intel ignores the prefix in 64-bit mode: not run"},
+    {"MXCSR_MASK in FXSAVE and XSAVE areas", "AMD has MXCSR.MM (bit 17), Intel and the guest do not: not compared"},
+    {"FIP, FDP and FOP",
+     "AMD saves and restores them only while an exception is pending, Intel always: compared only then"},
+};
+
+bool saves_fpu_area(const Decoded &d) {
+  const auto c = d.instruction.meta.category;
+  return c == ZYDIS_CATEGORY_XSAVE || c == ZYDIS_CATEGORY_XSAVEOPT ||
+         d.instruction.meta.isa_set == ZYDIS_ISA_SET_FXSAVE || d.instruction.meta.isa_set == ZYDIS_ISA_SET_FXSAVE64;
+}
+
+// Whether byte n of the data area is one that the two makers fill differently.
+bool ignored_byte(const Decoded &d, const Case &c, unsigned n) {
+  (void)c;
+  (void)n;
+  return saves_fpu_area(d);
+}
+
+void compare_data(std::string &out, const Case &c, const Decoded &d, const Outcome &native, const Outcome &emulated) {
+  if (std::memcmp(native.data, emulated.data, kDataSize) == 0) return;
+  for (unsigned n = 0; n < kDataSize; ++n) {
+    if (native.data[n] == emulated.data[n] || ignored_byte(d, c, n)) continue;
+    const unsigned at = n & ~7u;
+    out += fmt::format("  memory at {:#x}: native {}, abyme {}, before {}\n", kData + at, hex(native.data + at, 8),
+                       hex(emulated.data + at, 8), hex(c.data + at, 8));
+    n = at + 7;
+    if (out.size() > 2000) return;
+  }
+}
+
+void compare_stop(std::string &out, const Stop &native, const Stop &emulated) {
+  if (native.fault != emulated.fault || (native.fault && native.vector != emulated.vector)) {
+    const auto text = [](const Stop &s) {
+      return s.fault ? fmt::format("exception {}", s.vector) : std::string("none");
+    };
+    out += fmt::format("  stop: native {}, abyme {}\n", text(native), text(emulated));
+    return;
+  }
+  if (!native.fault) return;
+  if (native.vector == x86::PF) {
+    differ(out, "cr2", native.cr2, emulated.cr2);
+    // Linux reports every fault beyond user space as a protection violation (arch/x86/mm/fault.c hides its mappings).
+    const u32 mask = native.cr2 >> 47 ? ~1u : ~0u;
+    differ(out, "error code", native.error & mask, emulated.error & mask);
+  } else if (native.vector == x86::GP || native.vector == x86::SS_) {
+    differ(out, "error code", native.error, emulated.error);
+  }
+}
+
+void compare_x87(std::string &out, const State &native, const State &emulated) {
+  differ(out, "fcw", native.fcw, emulated.fcw);
+  differ(out, "fsw", native.fsw, emulated.fsw);
+  differ(out, "ftw", native.tags, emulated.tags);
+  for (unsigned n = 0; n < 8; ++n) differ_bytes(out, fmt::format("st{}", n), native.st[n], emulated.st[n], 10);
+}
+
+} // namespace
+
+std::string listed_differences() {
+  std::string s;
+  for (const auto &row : kListed) s += fmt::format("{}: {}\n", row.what, row.reason);
+  return s;
+}
+
+std::string compare(const Case &c, const Decoded &d, const Outcome &native, const Outcome &emulated) {
+  std::string out;
+  const State &n = native.state, &e = emulated.state;
+  compare_stop(out, native.stop, emulated.stop);
+  for (unsigned i = 0; i < 16; ++i) differ(out, kGprNames[i], n.gpr[i], e.gpr[i]);
+  differ(out, "rip", n.rip, e.rip);
+  const u64 flags =
+      (x86::rflags::kStatus | x86::rflags::DF) & ~(native.stop.fault ? 0 : undefined_flags(d, shift_count(c, d)));
+  differ(out, "rflags", n.rflags & flags, e.rflags & flags);
+  differ(out, "mxcsr", n.mxcsr, e.mxcsr);
+  for (unsigned i = 0; i < 16; ++i) differ_bytes(out, fmt::format("ymm{}", i), n.ymm[i], e.ymm[i], 32);
+  compare_x87(out, n, e);
+  compare_data(out, c, d, native, emulated);
+  return out;
+}
+
+} // namespace abyme::differential

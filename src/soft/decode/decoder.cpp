@@ -79,7 +79,8 @@ void make_slow(Op &op, SlowHandler slow) {
 u8 gpr_slot(ZydisRegister r) {
   if (r == ZYDIS_REGISTER_NONE) return Op::kZeroSlot;
   if (r >= ZYDIS_REGISTER_AH && r <= ZYDIS_REGISTER_BH) return static_cast<u8>((r - ZYDIS_REGISTER_AH) * 8 + 1);
-  const i8 id = ZydisRegisterGetId(r);
+  // Numbers of byte registers count AH to BH too: only the register around one says which it is.
+  const i8 id = ZydisRegisterGetId(ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, r));
   return id < 0 ? Op::kZeroSlot : static_cast<u8>(id * 8);
 }
 

@@ -54,6 +54,15 @@ TEST_F(VirtioPciTest, ServesManyRequestsWithEveryFeature) {
   }
 }
 
+TEST_F(VirtioPciTest, ServesWhatWasAvailableBeforeDriverOk) {
+  ASSERT_TRUE(driver.negotiate(kVersion1));
+  driver.add_queue(0).add(std::array{Piece{buffer, 64, true}});
+  driver.kick(0);
+  EXPECT_FALSE(driver.queue(0).wait_used(20ms)) << "nothing is served before DRIVER_OK";
+  driver.driver_ok();
+  EXPECT_TRUE(driver.queue(0).wait_used());
+}
+
 TEST_F(VirtioPciTest, RefusesFeaturesThatItDoesNotOffer) {
   EXPECT_FALSE(driver.negotiate(kVersion1 | 1ull << 40));
   driver.reset();
@@ -158,6 +167,9 @@ TEST_F(VirtioPciTest, TheConfigurationWindowReachesTheRegisters) {
   EXPECT_EQ(pc.config_read(window + 16, 4), 0u);
   aim(1, 0, 4);
   EXPECT_EQ(pc.config_read(window + 16, 4), 0u);
+  aim(0, 0x10, 4);
+  EXPECT_NE(pc.config_read(window + 16, 4), 0u);
+  EXPECT_EQ(pc.config_read(window + 16, 1), 0u) << "narrower than the window's length";
   aim(0, 0, 0xffff'ffff);
   EXPECT_EQ(pc.config_read(window + 16, 4), 0u);
 }

@@ -75,6 +75,16 @@ TEST(Bus, GivesAnOverlapToTheOlderBlockAndTheRestToTheNewer) {
   EXPECT_EQ(bus.mmio_read(Gpa(0x2000), 4), 0xffffffffu);
 }
 
+TEST(Bus, ClaimsNothingBetweenBlocks) {
+  Bus bus;
+  Recorder low(0x11), high(0x22);
+  bus.add_ports(0x10, 4, low);
+  bus.add_ports(0x20, 4, high);
+  EXPECT_EQ(bus.port_read(0x14, 1), 0xffu);
+  EXPECT_EQ(bus.port_read(0x1f, 1), 0xffu);
+  EXPECT_EQ(bus.port_read(0x20, 1), 0x22u);
+}
+
 TEST(Bus, TakesRangesThatEndAtTheTopOfTheSpace) {
   Bus bus;
   Recorder block;

@@ -42,7 +42,6 @@ SoftVcpu::SoftVcpu(unsigned index, const EngineConfig &config, ApicBus &bus, Cod
   cpu.vmx = vmx::create(cpu);
   hostexec::create(cpu);
   apic_ = std::make_unique<LocalApic>(apic_config(index, config.profile), bus, *this, config.timers, config.ioapic);
-  bus.add(*apic_);
   cpu.apic = apic_.get();
   preemption_timer_ = config.timers.create([this] { wake(kAttentionPreemption | kAttentionEvents); });
   mmu::flush_all(cpu);

@@ -6,7 +6,7 @@ namespace abyme::soft {
 
 class LocalApic;
 
-// All local APICs of a VM: finds who a message is for. APICs are added and removed only while no vCPU and no device
+// All local APICs of a VM: finds who a message is for. An APIC adds and removes itself, while no vCPU and no device
 // runs; everything else is safe from any thread.
 class ApicBus {
 public:
@@ -15,10 +15,10 @@ public:
   // What a write to the sender's interrupt command register asks for (§11.6.1).
   void send(u64 icr, LocalApic &sender);
 
+private:
+  friend class LocalApic;
   void add(LocalApic &apic);
   void remove(LocalApic &apic);
-
-private:
   void deliver(const apic::Message &message);
 
   std::vector<LocalApic *> apics_;

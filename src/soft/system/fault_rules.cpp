@@ -90,7 +90,7 @@ bool attempt(Cpu &cpu, const Event &event) {
   return true;
 }
 
-// Something other than an exception stopped it. Retry: an access on the way has already caused a VM exit.
+// Something other than an exception stopped it.
 void leave_delivery(Cpu &cpu) {
   if (cpu.fault.is_memory_exit()) vmx::ept_fault(cpu);
   const Fault::Kind kind = cpu.fault.kind;

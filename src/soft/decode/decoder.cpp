@@ -41,6 +41,12 @@ void fill_memory(const Cpu &cpu, const ZydisDecodedInstruction &z, const ZydisDe
   } else {
     op.base = gpr_slot(m.base);
   }
+  // Zydis 4.0 takes R13D for a base where ModRM.mod says that there is none (SDM 2A table 2-3, footnote 1).
+  const auto &raw = z.raw;
+  if (raw.modrm.rm == 4 && raw.modrm.mod == 0 && raw.sib.base == 5 && z.address_width == 32) {
+    op.base = Op::kZeroSlot;
+    op.disp = static_cast<i32>(raw.disp.value);
+  }
   op.index = gpr_slot(m.index);
   op.scale = static_cast<u8>(m.scale <= 1 ? 0 : __builtin_ctz(m.scale));
   op.segment = segment_for(cpu, m.segment);

@@ -97,7 +97,11 @@ template <u8 Size> bool sign_to_dx_row(const T &t) {
   t.op.size = Size;
   return fast(t, sign_to_dx_handler(t.op));
 }
-bool xlat_row(const T &t) { return slow(t, xlat_handler()); }
+bool xlat_row(const T &t) {
+  for (unsigned i = 0; i < t.instruction.operand_count; i++)
+    if (is_memory(t.operands[i])) t.op.segment = segment_for(t.cpu, t.operands[i].mem.segment);
+  return slow(t, xlat_handler());
+}
 bool nop_row(const T &t) { return fast(t, nop_handler()); }
 
 template <Unary U> bool unary(const T &t) {
@@ -105,6 +109,8 @@ template <Unary U> bool unary(const T &t) {
   return fast(t, unary_handler(t.cpu, t.op, U));
 }
 template <FlagChange C> bool flag_row(const T &t) { return fast(t, flag_handler(C)); }
+
+template <bool On> bool access_flag_row(const T &t) { return slow(t, access_flag_handler(On)); }
 
 template <Shift S> bool shift(const T &t) { return fast(t, shift_handler(t.cpu, t.op, S, is_register(t.operands[1]))); }
 template <bool Left> bool double_shift_row(const T &t) { return slow(t, double_shift_handler(t.op, Left, is_register(t.operands[2]))); }
@@ -268,8 +274,9 @@ constexpr Entry kEntries[] = {
     {M(CLC), flag_row<FlagChange::Clc>}, {M(STC), flag_row<FlagChange::Stc>}, {M(CMC), flag_row<FlagChange::Cmc>},
     {M(CLD), flag_row<FlagChange::Cld>}, {M(STD), flag_row<FlagChange::Std>}, {M(LAHF), flag_row<FlagChange::Lahf>},
     {M(SAHF), flag_row<FlagChange::Sahf>},
+    {M(CLAC), access_flag_row<false>}, {M(STAC), access_flag_row<true>},
     {M(ROL), shift<Shift::Rol>}, {M(ROR), shift<Shift::Ror>}, {M(RCL), shift<Shift::Rcl>}, {M(RCR), shift<Shift::Rcr>},
-    {M(SHL), shift<Shift::Shl>}, {M(SHR), shift<Shift::Shr>}, {M(SAR), shift<Shift::Sar>}, {M(SALC), nullptr},
+    {M(SHL), shift<Shift::Shl>}, {M(SHR), shift<Shift::Shr>}, {M(SAR), shift<Shift::Sar>},
     {M(SHLD), double_shift_row<true>}, {M(SHRD), double_shift_row<false>},
     {M(IMUL), imul}, {M(MUL), wide<Wide::Mul>}, {M(DIV), wide<Wide::Div>}, {M(IDIV), wide<Wide::Idiv>},
     {M(BT), bit_test<BitTest::Bt>}, {M(BTS), bit_test<BitTest::Bts>}, {M(BTR), bit_test<BitTest::Btr>}, {M(BTC), bit_test<BitTest::Btc>},

@@ -16,9 +16,9 @@ u64 rip_at(const Cpu &cpu, const Op *op) { return rip_of(cpu, op) & rip_mask(cpu
 
 const Op *leave_faulted(Cpu &cpu, const Op *op) {
   Fault &f = cpu.fault;
-  // 64-bit fast paths find out only here that an address is not canonical: for the stack segment that is #SS (SDM 1 §3.3.7.1).
-  const bool stack = (op->flags & kOpStackSegment) && op->handler != run_slow && cpu.code64();
-  if (stack && f.kind == Fault::Kind::Exception && f.event.vector == x86::GP) f.event.vector = x86::SS_;
+  // 64-bit code finds out only now that the address is not canonical: for the stack segment that is #SS (SDM 1 §3.3.7.1).
+  const bool stack = (op->flags & kOpStackSegment) && cpu.code64();
+  if (stack && f.kind == Fault::Kind::Exception && f.non_canonical) f.event.vector = x86::SS_;
   cpu.rip = rip_at(cpu, op);
   give_back(cpu, op);
   return nullptr;

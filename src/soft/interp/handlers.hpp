@@ -23,6 +23,7 @@ enum class Unary : u8 { Inc, Dec, Neg, Not };
 [[nodiscard]] Handler unary_handler(const Cpu &cpu, const Op &op, Unary operation);
 enum class FlagChange : u8 { Clc, Stc, Cmc, Cld, Std, Lahf, Sahf };
 [[nodiscard]] Handler flag_handler(FlagChange change);
+[[nodiscard]] SlowHandler access_flag_handler(bool on); // CLAC, STAC
 
 // shift.cpp
 enum class Shift : u8 { Rol, Ror, Rcl, Rcr, Shl, Shr, Sar };

@@ -57,6 +57,14 @@ template <FlagChange C> const Op *change_flags(Cpu &cpu, const Op *op) {
   ABYME_NEXT(cpu, op);
 }
 
+// CLAC and STAC: the one flag that translations depend on (SDM 3A §4.6.1).
+template <bool On> Outcome access_flag(Cpu &cpu, const Op &) {
+  if (cpu.cpl != 0 || !cpu.profile->has(x86::Feature::smap)) return raise(cpu, x86::UD);
+  cpu.rflags_rest = On ? cpu.rflags_rest | x86::rflags::AC : cpu.rflags_rest & ~x86::rflags::AC;
+  mmu::select_context(cpu);
+  return Outcome::Next;
+}
+
 } // namespace
 
 Handler unary_handler(const Cpu &cpu, const Op &op, Unary operation) {
@@ -76,5 +84,7 @@ Handler flag_handler(FlagChange change) {
   };
   return table[static_cast<u8>(change)];
 }
+
+SlowHandler access_flag_handler(bool on) { return on ? access_flag<true> : access_flag<false>; }
 
 } // namespace abyme::soft

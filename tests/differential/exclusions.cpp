@@ -72,6 +72,12 @@ bool writes_segment(const Decoded &d) {
   return false;
 }
 
+// A NOP for Intel, #UD for AMD.
+bool is_register_prefetch(const Decoded &d) {
+  return d.instruction.opcode_map == ZYDIS_OPCODE_MAP_0F && d.instruction.opcode == 0x0D &&
+         d.instruction.raw.modrm.mod == 3;
+}
+
 // Intel ignores an operand-size prefix of a near branch in 64-bit mode, AMD truncates RIP (SDM 2A CALL, AMD APM 3 "near
 // branches").
 bool is_truncated_branch(const Decoded &d) {
@@ -137,7 +143,7 @@ bool comparable(const x86::CpuProfile &profile, const Decoded &d) {
   const auto &i = d.instruction;
   return soft::hostexec::available(profile, i) && !excluded_category(i.meta.category) &&
          !excluded_mnemonic(i.mnemonic) && !writes_segment(d) && i.meta.branch_type != ZYDIS_BRANCH_TYPE_FAR &&
-         !is_truncated_branch(d);
+         !is_truncated_branch(d) && !is_register_prefetch(d);
 }
 
 u64 undefined_flags(const Decoded &d, u64 count) {

@@ -181,7 +181,16 @@ bool decode(const u8 *bytes, size_t size, Decoded &out) {
   for (const auto mode : {ZYDIS_DECODER_MODE_MPX, ZYDIS_DECODER_MODE_CET, ZYDIS_DECODER_MODE_CLDEMOTE,
                           ZYDIS_DECODER_MODE_KNC, ZYDIS_DECODER_MODE_WBNOINVD})
     ZydisDecoderEnableMode(&decoder, mode, ZYAN_FALSE);
-  return ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder, bytes, size, &out.instruction, out.operands));
+  if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder, bytes, size, &out.instruction, out.operands))) return false;
+  // Zydis 4.0 takes R13D for a base where ModRM.mod says that there is none (SDM 2A table 2-3, footnote 1).
+  const auto &raw = out.instruction.raw;
+  for (auto &o : out.operands)
+    if (o.type == ZYDIS_OPERAND_TYPE_MEMORY && out.instruction.address_width == 32 && raw.modrm.rm == 4 &&
+        raw.modrm.mod == 0 && raw.sib.base == 5) {
+      o.mem.base = ZYDIS_REGISTER_NONE;
+      o.mem.disp.value = raw.disp.value;
+    }
+  return true;
 }
 
 std::string form_name(const Decoded &d) {

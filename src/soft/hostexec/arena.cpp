@@ -127,7 +127,7 @@ std::string key_of(const RegisterMap &map, const Encoded &code) {
 
 } // namespace
 
-Arena::Arena() : runtime_(&kAllocator) {}
+Arena::Arena() : runtime_(std::make_unique<asmjit::JitRuntime>(&kAllocator)) {}
 
 Stub Arena::stub(const ZydisDecodedInstruction &instruction, const ZydisDecodedOperand *operands, bool general) {
   RegisterMap map;
@@ -143,11 +143,11 @@ Stub Arena::stub(const ZydisDecodedInstruction &instruction, const ZydisDecodedO
 Stub Arena::make(const ZydisDecodedInstruction &instruction, const ZydisDecodedOperand *operands,
                  const RegisterMap &map, const Encoded &code) {
   asmjit::CodeHolder holder;
-  if (holder.init(runtime_.environment())) return nullptr;
+  if (holder.init(runtime_->environment())) return nullptr;
   Writer(holder, map, vectors_of(instruction, operands), instruction.encoding == ZYDIS_INSTRUCTION_ENCODING_VEX)
       .write(code);
   Stub stub = nullptr;
-  if (runtime_.add(&stub, &holder)) return nullptr;
+  if (runtime_->add(&stub, &holder)) return nullptr;
   code_bytes_ += holder.codeSize();
   return stub;
 }
@@ -155,7 +155,7 @@ Stub Arena::make(const ZydisDecodedInstruction &instruction, const ZydisDecodedO
 void Arena::clear() {
   stubs_.clear();
   plans_.clear();
-  runtime_.reset(asmjit::ResetPolicy::kSoft);
+  runtime_ = std::make_unique<asmjit::JitRuntime>(&kAllocator); // its own reset() leaves a tree that asserts
   code_bytes_ = 0;
 }
 

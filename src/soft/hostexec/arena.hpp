@@ -3,6 +3,7 @@
 #include "soft/hostexec/reencode.hpp"
 #include <asmjit/x86.h>
 #include <deque>
+#include <memory>
 #include <string>
 #include <unordered_map>
 
@@ -29,7 +30,7 @@ private:
   [[nodiscard]] Stub make(const ZydisDecodedInstruction &instruction, const ZydisDecodedOperand *operands,
                           const RegisterMap &map, const Encoded &code);
 
-  asmjit::JitRuntime runtime_;
+  std::unique_ptr<asmjit::JitRuntime> runtime_;
   std::unordered_map<std::string, Stub> stubs_;
   std::deque<Plan> plans_;
   size_t code_bytes_ = 0;

@@ -51,7 +51,9 @@ struct Saved {
   u64 gpr[16];
   u64 status;
   u8 ymm[16][32];
+  u8 x87[160];
   explicit Saved(const Cpu &cpu) : status(cpu.status) {
+    std::memcpy(x87, cpu.x87, sizeof x87);
     std::memcpy(gpr, cpu.gpr, sizeof gpr);
     std::memcpy(ymm, cpu.ymm, sizeof ymm);
   }
@@ -61,6 +63,13 @@ struct Saved {
     cpu.status = status;
   }
 };
+
+// The destination stays, but the x87 unit has become the MMX registers by the time an exception is found.
+void restore_mmx(Cpu &cpu, const Saved &before) {
+  std::memcpy(cpu.x87, before.x87, sizeof before.x87);
+  set_top(image(cpu), 0);
+  image(cpu).tags = 0xFF;
+}
 
 // The exception flags that one execution raises. An unmasked underflow is signalled for every tiny result, a masked one
 // only for inexact ones (SDM 1 §4.9.1.5); with FTZ the host flags all of them.
@@ -126,8 +135,12 @@ bool execute_unmasked(Cpu &cpu, const Op &op, const Plan &plan) {
     if (plan.reads && !read_linear(cpu, linear, buffer, plan.size)) return false;
   }
   sync_mxcsr(cpu);
+  const bool mmx = uses_x87(plan.unit);
+  if (mmx) unload_x87(cpu);
   const Saved before(cpu);
+  if (mmx) load_x87(cpu);
   const u32 raised = raised_by(cpu, plan, before, plan.size ? buffer : nullptr);
+  if (mmx) unload_x87(cpu);
   const u32 unmasked = raised & ~(cpu.mxcsr >> kMxcsrMaskShift);
   load_host_mxcsr(cpu);
   if (!unmasked) {
@@ -138,6 +151,7 @@ bool execute_unmasked(Cpu &cpu, const Op &op, const Plan &plan) {
   constexpr u32 kBefore = kMxcsrInvalid | kMxcsrDenormal | kMxcsrDivide;
   cpu.mxcsr |= unmasked & kBefore ? raised & kBefore : raised;
   before.restore(cpu);
+  if (mmx) restore_mmx(cpu, before);
   return fault(cpu, cpu.cr4 & cr4::OSXMMEXCPT ? XM : UD);
 }
 
@@ -219,5 +233,11 @@ const Op *run_manual(Cpu &cpu, const Op *op) {
 }
 
 const Op *run_nothing(Cpu &cpu, const Op *op) { ABYME_NEXT(cpu, op); }
+
+// LFENCE, MFENCE and SFENCE: the strongest serves for all.
+const Op *run_fence(Cpu &cpu, const Op *op) {
+  asm volatile("mfence" : : : "memory");
+  ABYME_NEXT(cpu, op);
+}
 
 } // namespace abyme::soft::hostexec

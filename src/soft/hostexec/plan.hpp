@@ -82,5 +82,6 @@ const Op *run_memory(Cpu &cpu, const Op *op);
 const Op *run_x87(Cpu &cpu, const Op *op);
 const Op *run_manual(Cpu &cpu, const Op *op);
 const Op *run_nothing(Cpu &cpu, const Op *op);
+const Op *run_fence(Cpu &cpu, const Op *op);
 
 } // namespace abyme::soft::hostexec

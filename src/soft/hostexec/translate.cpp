@@ -102,6 +102,10 @@ bool is_prefetch(ZydisMnemonic m) {
   }
 }
 
+bool is_fence(ZydisMnemonic m) {
+  return m == ZYDIS_MNEMONIC_LFENCE || m == ZYDIS_MNEMONIC_MFENCE || m == ZYDIS_MNEMONIC_SFENCE;
+}
+
 bool is_x87_control(ZydisMnemonic m) {
   switch (m) {
   case ZYDIS_MNEMONIC_FLDCW:
@@ -131,7 +135,14 @@ Unit unit_of(const Instruction &i, const Operand *operands) {
     return is_x87_control(i.mnemonic) ? Unit::X87Control : Unit::X87;
   const bool vector = names(i, operands, {ZYDIS_REGCLASS_XMM, ZYDIS_REGCLASS_YMM});
   const bool mmx = names(i, operands, {ZYDIS_REGCLASS_MMX}) || i.mnemonic == ZYDIS_MNEMONIC_EMMS;
-  if (i.mnemonic == ZYDIS_MNEMONIC_CVTPI2PS) return Unit::MmxSse; // even from memory
+  switch (i.mnemonic) {
+  case ZYDIS_MNEMONIC_CVTPD2PI: // even from memory
+  case ZYDIS_MNEMONIC_CVTPI2PS:
+  case ZYDIS_MNEMONIC_CVTPS2PI:
+  case ZYDIS_MNEMONIC_CVTTPD2PI:
+  case ZYDIS_MNEMONIC_CVTTPS2PI: return Unit::MmxSse;
+  default: break;
+  }
   if (mmx) return vector ? Unit::MmxSse : Unit::Mmx;
   switch (i.mnemonic) {
   case ZYDIS_MNEMONIC_CVTSD2SI: // from memory
@@ -299,6 +310,10 @@ bool translate(Cpu &cpu, const ZydisDecodedInstruction &decoded, const ZydisDeco
   if (!available(*cpu.profile, i) || is_bit_string(i, operands)) return false;
   if (is_prefetch(i.mnemonic)) {
     op.handler = run_nothing;
+    return true;
+  }
+  if (is_fence(i.mnemonic)) {
+    op.handler = run_fence;
     return true;
   }
   const Unit unit = unit_of(i, operands);

@@ -103,10 +103,7 @@ Outcome masked_bytes_mmx(Cpu &cpu, const Op &op, const Plan &plan) {
   const unsigned top = x.fsw >> 11 & 7;
   const u8 *from = x.st[(plan.reg - top) & 7], *mask = x.st[(plan.rm - top) & 7];
   if (!store_selected(cpu, op, from, mask, 8, 1)) return Outcome::Fault;
-  u8 rotated[8][16];
-  for (unsigned n = 0; n < 8; ++n) std::memcpy(rotated[n], x.st[(n - top) & 7], 16);
-  std::memcpy(x.st, rotated, sizeof x.st);
-  x.fsw &= static_cast<u16>(~(7 << 11));
+  set_top(x, 0);
   x.tags = 0xFF;
   return Outcome::Next;
 }

@@ -17,22 +17,6 @@ struct alignas(64) FxsaveArea {
   "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13",  \
       "xmm14", "xmm15"
 
-// FXRSTOR loads MXCSR and the XMM registers as well: the former with what it holds, the latter with nothing that anyone
-// reads.
-void load_x87(Cpu &cpu) {
-  FxsaveArea area;
-  std::memcpy(area.bytes, cpu.x87, 160);
-  std::memset(area.bytes + 160, 0, sizeof area.bytes - 160);
-  auto &host = *reinterpret_cast<X87Image *>(area.bytes);
-  host.reserved = 0;
-  host.fop = 0;
-  host.fip = host.fdp = 0;
-  host.mxcsr = store_mxcsr();
-  asm volatile("fxrstor64 %0" : : "m"(area) : ABYME_ALL_XMM, "memory");
-  cpu.x87_live = true;
-  cpu.gates &= static_cast<u8>(~kGateX87Cold);
-}
-
 bool fault(Cpu &cpu, u8 vector) {
   (void)raise(cpu, vector);
   return false;
@@ -53,6 +37,30 @@ bool check_pending(Cpu &cpu) {
 }
 
 } // namespace
+
+// FXRSTOR loads MXCSR and the XMM registers as well: the former with what it holds, the latter with nothing that anyone
+// reads.
+void load_x87(Cpu &cpu) {
+  FxsaveArea area;
+  std::memcpy(area.bytes, cpu.x87, 160);
+  std::memset(area.bytes + 160, 0, sizeof area.bytes - 160);
+  auto &host = *reinterpret_cast<X87Image *>(area.bytes);
+  host.reserved = 0;
+  host.fop = 0;
+  host.fip = host.fdp = 0;
+  host.mxcsr = store_mxcsr();
+  asm volatile("fxrstor64 %0" : : "m"(area) : ABYME_ALL_XMM, "memory");
+  cpu.x87_live = true;
+  cpu.gates &= static_cast<u8>(~kGateX87Cold);
+}
+
+void set_top(X87Image &x, unsigned top) {
+  const unsigned turn = (top - (x.fsw >> 11 & 7)) & 7;
+  u8 turned[8][16];
+  for (unsigned n = 0; n < 8; ++n) std::memcpy(turned[n], x.st[(n + turn) & 7], 16);
+  std::memcpy(x.st, turned, sizeof turned);
+  x.fsw = static_cast<u16>((x.fsw & ~(7u << 11)) | top << 11);
+}
 
 void update_summary(X87Image &x) {
   const bool summary = x.fsw & ~x.fcw & kX87Exceptions;

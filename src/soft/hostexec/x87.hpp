@@ -24,6 +24,8 @@ constexpr u16 kFcwReset = 0x037F;
 constexpr u16 kX87Exceptions = 0x3F;
 constexpr u16 kFswSummary = 0x80, kFswBusy = 0x8000;
 
+// Makes TOP the number given. The registers stay where they are, so the image, which counts from the top, turns.
+void set_top(X87Image &x, unsigned top);
 // FSW.ES and B follow from flags and masks.
 void update_summary(X87Image &x);
 [[nodiscard]] bool exception_pending(Cpu &cpu); // the state must be synced
@@ -34,6 +36,8 @@ void note_pointers(Cpu &cpu, const Op &op, const Plan &plan);
 [[nodiscard]] bool admit_mmx(Cpu &cpu);
 // After an instruction: the state stays on the host only while every exception is masked.
 void settle_x87(Cpu &cpu);
+// The host's x87 unit holds the guest's state.
+void load_x87(Cpu &cpu);
 // The host's x87 unit is free for others again; Cpu::x87 is complete.
 void unload_x87(Cpu &cpu);
 

@@ -118,6 +118,7 @@ Outcome fwait(Cpu &cpu, const Op &, const Plan &) {
 Outcome fninit(Cpu &cpu, const Op &, const Plan &) {
   unload_x87(cpu);
   X87Image &x = image(cpu);
+  set_top(x, 0);
   x.fcw = kFcwReset;
   x.fsw = x.fop = 0;
   x.tags = 0;
@@ -161,14 +162,10 @@ Outcome fldenv(Cpu &cpu, const Op &op, const Plan &plan) {
   const Format format = format_of(cpu, plan);
   u8 bytes[28];
   if (!read_operand(cpu, op, bytes, format.size())) return Outcome::Fault;
-  // The registers' contents stay where they are; what changes is which of them is the top.
-  X87Image &x = image(cpu);
-  const unsigned old_top = x.fsw >> 11 & 7;
+  u16 fsw;
+  std::memcpy(&fsw, bytes + format.size() / 7, sizeof fsw);
+  set_top(image(cpu), fsw >> 11 & 7);
   unpack(cpu, format, bytes);
-  const unsigned turn = ((x.fsw >> 11 & 7) - old_top) & 7;
-  u8 turned[8][16];
-  for (unsigned n = 0; n < 8; ++n) std::memcpy(turned[n], x.st[(n + turn) & 7], 16);
-  std::memcpy(x.st, turned, sizeof turned);
   return Outcome::Next;
 }
 

@@ -41,6 +41,7 @@ struct Fault {
   u64 guest_physical = 0;
   u64 guest_linear = 0;
   const char *text = nullptr;
+  bool non_canonical = false; // the #GP(0) of a data access whose linear address is not canonical: #SS(0) through SS
   u16 exit_reason = 0;
   bool suppress_ve = false; // EptViolation: bit 63 of the EPT entry that it came from
 

@@ -56,6 +56,7 @@ bool is_apic(const Cpu &cpu, u64 physical) {
 bool locate(Cpu &cpu, u64 linear, unsigned size, bool write, As as, Place &place) {
   if (cpu.long_mode() && !canonical(linear)) {
     (void)raise(cpu, GP, 0);
+    cpu.fault.non_canonical = true;
     return false;
   }
   const Access access = access_for(cpu, as, write);
@@ -226,6 +227,7 @@ bool write_physical(Cpu &cpu, u64 physical, const void *from, unsigned size) { r
 Translation translate(Cpu &cpu, u64 linear, bool write, bool fetch, As as) {
   if (cpu.long_mode() && !canonical(linear)) {
     (void)raise(cpu, GP, 0);
+    cpu.fault.non_canonical = true;
     return {0, false};
   }
   Access access = access_for(cpu, as, write);

@@ -12,6 +12,7 @@ bool canonical(u64 linear) { return static_cast<u64>(static_cast<i64>(linear << 
 
 bool violation(Cpu &cpu, u8 segment) {
   (void)raise(cpu, segment == SS ? SS_ : GP, 0);
+  cpu.fault.non_canonical = cpu.code64();
   return false;
 }
 

@@ -155,7 +155,11 @@ std::optional<VcpuExit> SoftVcpu::settle_fault() {
 std::optional<VcpuExit> SoftVcpu::attend() {
   Cpu &cpu = *cpu_;
   const u32 bits = cpu.attention.fetch_and(~static_cast<u32>(kAttentionEvents));
-  if (bits & kAttentionStop) return Stopped{};
+  if (bits & kAttentionStop) {
+    cpu.attention.fetch_and(~static_cast<u32>(kAttentionStop));
+    cpu.need(bits & kAttentionEvents); // for the next run()
+    return Stopped{};
+  }
   if (bits & kAttentionCode) blocks_.process(cpu);
   if (vmx::boundary_events(cpu) || attend_init() || take_debug_trap() || take_nmi() || take_interrupt()) {
     // Whatever was delivered may have left more to look at.

@@ -82,7 +82,8 @@ public:
   [[nodiscard]] virtual std::string_view name() const = 0;
   // vCPU 0 starts in reset_state(); the others wait for INIT and SIPI.
   [[nodiscard]] virtual Vcpu &vcpu(unsigned index) = 0;
-  // Makes every run() return Stopped soon. Safe from any thread, and from within an IoHandler.
+  // Makes each vCPU's run() return Stopped soon: the one under way, else its next one. A later run() goes on from there. Safe from any
+  // thread, and from within an IoHandler.
   virtual void stop() = 0;
   // A write of `size` bytes to `at` becomes a signal on the eventfd and no IoHandler call. False where the engine cannot; then the write
   // reaches the IoHandler as any other.

@@ -2,9 +2,7 @@
 #include "kvm/kvm_engine.hpp"
 #include "kvm/probe.hpp"
 #include "kvm/system.hpp"
-#ifdef ABYME_HAVE_SOFT
 #include "soft/soft_engine.hpp"
-#endif
 
 namespace abyme::conformance {
 namespace {
@@ -19,10 +17,8 @@ std::string kvm_limits() {
 
 constexpr EngineRow kEngines[] = {
     {"kvm", kvm::host_features, kvm::make_kvm_engine, kvm_limits},
-#ifdef ABYME_HAVE_SOFT
     {"soft", [] { return Result<x86::HostFeatures>(x86::software_cpu_features()); },
      [](const EngineConfig &config) { return make_soft_engine(config); }, [] { return std::string(); }},
-#endif
 };
 
 } // namespace

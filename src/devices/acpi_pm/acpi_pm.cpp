@@ -6,9 +6,10 @@ namespace {
 constexpr u64 kSecond = 1'000'000'000;
 
 // PM1 status and enable (ACPI 6.4 tables 4.11, 4.12), control (table 4.13).
-constexpr u16 kTimerStatus = 1 << 0, kPowerButton = 1 << 8;
-constexpr u16 kStatusBits = kTimerStatus | 1 << 5 | kPowerButton | 1 << 15;
-constexpr u16 kEnableBits = kTimerStatus | 1 << 5 | kPowerButton;
+constexpr u16 kTimerStatus = 1 << 0, kGlobal = 1 << 5, kPowerButton = 1 << 8, kSleepButton = 1 << 9, kRtc = 1 << 10;
+// Kernels check that what they enable reads back, be there a source for it or not.
+constexpr u16 kEnableBits = kTimerStatus | kGlobal | kPowerButton | kSleepButton | kRtc;
+constexpr u16 kStatusBits = kEnableBits | 1 << 15; // and WAK_STS
 constexpr u16 kSciEnable = 1 << 0, kSleepEnable = 1 << 13;
 constexpr u16 kSleepType = 7 << 10;
 constexpr u16 kControlBits = 1 << 1 | kSleepType; // BM_RLD and SLP_TYP are kept

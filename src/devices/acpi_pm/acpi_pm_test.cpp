@@ -78,7 +78,7 @@ TEST_F(AcpiPmTest, PowerButtonRaisesTheSciWhereEnabled) {
   EXPECT_FALSE(sci.level);
   EXPECT_EQ(bus.port_read(0x600, 4), 0x100u);
   bus.port_write(0x602, 2, 0xffff);
-  EXPECT_EQ(bus.port_read(0x602, 2), 0x121u);
+  EXPECT_EQ(bus.port_read(0x602, 2), 0x721u);
   EXPECT_TRUE(sci.level);
   bus.port_write(0x600, 2, 0x100);
   EXPECT_FALSE(sci.level);

@@ -27,7 +27,7 @@ Result<EngineChoice> choose_automatically(const MachineConfig &config) {
   if (config.trace) return soft;
   // A model that the software CPU cannot be may still be one for KVM.
   const bool has_vmx = soft && soft->profile.has(x86::Feature::vmx);
-  auto pick = pick_engine(kvm::probe(), has_vmx);
+  auto pick = pick_engine(kvm::probe(has_vmx), has_vmx);
   if (pick.engine == Accel::Kvm) {
     auto kvm = on_kvm(config, std::move(pick.reason));
     if (kvm || !soft) return kvm;
@@ -49,15 +49,17 @@ std::string_view name(Accel engine) {
 }
 
 Pick pick_engine(const kvm::ProbeResult &probe, bool guest_has_vmx) {
-  if (!probe.openable || !probe.long_mode_reached || !probe.runs_vector_code) return {Accel::Soft, probe.error};
-  if (!probe.runs_natively()) {
+  if (!probe.openable) return {Accel::Soft, probe.error};
+  if (guest_has_vmx && !probe.nested_vmx)
+    return {Accel::Soft,
+            "KVM here offers no VT-x to guests, and this guest's CPU has it (--cpu MODEL,-vmx takes it away)"};
+  if (!probe.long_mode_reached) return {Accel::Soft, probe.error};
+  if (probe.instructions_per_second < kvm::ProbeResult::kNativeSpeed) {
     return {Accel::Soft,
             fmt::format("KVM here emulates: {:.1f} million instructions per second, a CPU does more than {:.0f}",
                         probe.instructions_per_second / 1e6, kvm::ProbeResult::kNativeSpeed / 1e6)};
   }
-  if (guest_has_vmx && !probe.nested_vmx)
-    return {Accel::Soft,
-            "KVM here offers no VT-x to guests, and this guest's CPU has it (--cpu MODEL,-vmx takes it away)"};
+  if (!probe.runs_natively()) return {Accel::Soft, probe.error};
   return {Accel::Kvm,
           guest_has_vmx ? "KVM runs guests on this CPU and offers them VT-x" : "KVM runs guests on this CPU"};
 }

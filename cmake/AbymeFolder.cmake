@@ -1,3 +1,6 @@
+# What a sanitizer build is for: every test executable of a folder of src/.
+add_custom_target(unit_tests)
+
 # abyme_folder(NAME LIBS a b ...): the sources of this folder (and the folders below it) become the library abyme_NAME; each
 # foo_test.cpp beside them becomes part of the executable NAME_tests, which ctest runs test by test.
 function(abyme_folder name)
@@ -18,6 +21,7 @@ function(abyme_folder name)
   if(tests AND ABYME_TESTS)
     add_executable(${name}_tests ${tests})
     target_link_libraries(${name}_tests PRIVATE abyme_${name} ${ARG_TEST_LIBS} GTest::gtest_main GTest::gmock)
-    gtest_discover_tests(${name}_tests TEST_PREFIX "${name}." DISCOVERY_TIMEOUT 60)
+    gtest_discover_tests(${name}_tests TEST_PREFIX "${name}." DISCOVERY_TIMEOUT 60 PROPERTIES LABELS unit)
+    add_dependencies(unit_tests ${name}_tests)
   endif()
 endfunction()

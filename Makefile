@@ -1,0 +1,35 @@
+# The commands of this project; CMakeLists.txt describes the build itself.
+BUILD ?= build
+RELEASE = $(BUILD)/release
+
+.PHONY: demo test bench bench-switch build format clean
+.DEFAULT_GOAL = build
+
+demo: build ## a hypervisor inside a hypervisor
+	@tools/install-packages run
+	@$(RELEASE)/src/cli/abyme nest
+
+test: ## install what is missing, build, run every test
+	@tools/install-packages build run test
+	@ABYME_BUILD=$(abspath $(BUILD)) tools/test
+
+bench: ## guest speed, boot times and exits, beside QEMU's software CPU
+	@tools/install-packages build run test
+	@tools/build $(RELEASE) abyme nestbench
+	@bench/run $(RELEASE)
+
+bench-switch: ## the virtual switch alone
+	@tools/install-packages build
+	@tools/build $(RELEASE) switch_pipeline_bench
+	@$(RELEASE)/bench/switch/switch_pipeline_bench
+
+build: ## a release build of abyme
+	@tools/install-packages build
+	@tools/build $(RELEASE) abyme
+
+format: ## clang-format, in place
+	@tools/install-packages format
+	@git ls-files '*.cpp' '*.hpp' | xargs clang-format -i
+
+clean:
+	rm -rf $(BUILD)

@@ -262,6 +262,7 @@ constexpr Rule kRules[] = {
 } // namespace
 
 std::span<const Rule> control_rules() { return kRules; }
+const Rule *control_violation(const EntryState &entry) { return first_violation<kRules>(entry); }
 
 bool valid_ept_pointer(const Capabilities &capabilities, u64 eptp) {
   constexpr u64 kAccessedDirty = 1 << 6, kReserved = 0xF80;

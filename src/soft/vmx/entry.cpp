@@ -107,8 +107,8 @@ Outcome enter(Cpu &cpu, const Op &op, bool launch) {
   if (const auto outcome = preamble(cpu, op, launch ? ExitReason::Vmlaunch : ExitReason::Vmresume)) return *outcome;
   if (const auto outcome = basic_checks(cpu, launch)) return *outcome;
   const EntryState state = entry_state(cpu);
-  if (report(cpu, first_violation(state, control_rules()))) return fail(cpu, VmxError::EntryInvalidControls);
-  if (report(cpu, first_violation(state, host_rules()))) return fail(cpu, VmxError::EntryInvalidHostState);
+  if (report(cpu, control_violation(state))) return fail(cpu, VmxError::EntryInvalidControls);
+  if (report(cpu, host_violation(state))) return fail(cpu, VmxError::EntryInvalidHostState);
   if (const Rule *violated = report(cpu, guest_violation(state)))
     fail_entry(cpu, ExitReason::EntryFailureGuestState, static_cast<u64>(violated->failure));
   else

@@ -52,9 +52,20 @@ struct Rule {
 [[nodiscard]] std::span<const Rule> guest_segment_rules();
 [[nodiscard]] std::span<const Rule> guest_non_register_rules();
 
-// The first rule that does not hold, or nullptr.
-[[nodiscard]] const Rule *first_violation(const EntryState &entry, std::span<const Rule> rules);
+// The first rule of a group that does not hold, or nullptr.
+[[nodiscard]] const Rule *control_violation(const EntryState &entry);
+[[nodiscard]] const Rule *host_violation(const EntryState &entry);
 [[nodiscard]] const Rule *guest_violation(const EntryState &entry);
+[[nodiscard]] const Rule *guest_segment_violation(const EntryState &entry); // part of guest_violation()
+
+// Unrolled over a table in the same file, so that the rules are inlined into one function: every VM entry runs all of
+// them.
+template <const auto &Table> [[nodiscard]] const Rule *first_violation(const EntryState &entry) {
+  const Rule *found = nullptr;
+  [&]<size_t... I>(std::index_sequence<I...>) { (void)((Table[I].holds(entry) || (found = &Table[I], false)) && ...); }
+  (std::make_index_sequence<std::size(Table)>{});
+  return found;
+}
 
 // Shared by the rules on host and guest state.
 [[nodiscard]] bool valid_pat(u64 pat);

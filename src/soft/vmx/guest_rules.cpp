@@ -247,16 +247,10 @@ EntryState entry_state(Cpu &cpu) {
   return {cpu, vmx.vmcs, vmx.capabilities, controls_of(vmx.vmcs), vmx.checked_pdpte};
 }
 
-const Rule *first_violation(const EntryState &entry, std::span<const Rule> rules) {
-  for (const Rule &rule : rules)
-    if (!rule.holds(entry)) return &rule;
-  return nullptr;
-}
-
 const Rule *guest_violation(const EntryState &entry) {
-  for (const auto rules : {guest_register_rules(), guest_segment_rules(), guest_non_register_rules()})
-    if (const Rule *rule = first_violation(entry, rules)) return rule;
-  return nullptr;
+  if (const Rule *rule = first_violation<kRegisterRules>(entry)) return rule;
+  if (const Rule *rule = guest_segment_violation(entry)) return rule;
+  return first_violation<kNonRegisterRules>(entry);
 }
 
 } // namespace abyme::soft::vmx

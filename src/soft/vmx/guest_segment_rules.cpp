@@ -228,5 +228,6 @@ constexpr Rule kRules[] = {
 } // namespace
 
 std::span<const Rule> guest_segment_rules() { return kRules; }
+const Rule *guest_segment_violation(const EntryState &entry) { return first_violation<kRules>(entry); }
 
 } // namespace abyme::soft::vmx

@@ -103,6 +103,7 @@ constexpr Rule kRules[] = {
 } // namespace
 
 std::span<const Rule> host_rules() { return kRules; }
+const Rule *host_violation(const EntryState &entry) { return first_violation<kRules>(entry); }
 
 bool valid_pat(u64 pat) {
   constexpr unsigned kTypes = 1 << 0 | 1 << 1 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 7;

@@ -69,8 +69,8 @@ public:
   }
   [[nodiscard]] std::string_view violated() {
     const EntryState state = entry_state(cpu);
-    for (const auto rules : {control_rules(), host_rules()})
-      if (const Rule *rule = first_violation(state, rules)) return rule->name;
+    if (const Rule *rule = control_violation(state)) return rule->name;
+    if (const Rule *rule = host_violation(state)) return rule->name;
     const Rule *rule = guest_violation(state);
     return rule ? rule->name : "";
   }

@@ -18,6 +18,15 @@ bool read_virtualized(Cpu &cpu, u32 number, u64 &value) {
   return vmx::apic_msr_read(cpu, number, value) || read_msr(cpu, number, value);
 }
 
+bool write_virtualized(Cpu &cpu, u32 number, u64 value) {
+  switch (vmx::apic_msr_write(cpu, number, value)) {
+  case vmx::ApicMsrWrite::Done: return true;
+  case vmx::ApicMsrWrite::GeneralProtection: return false;
+  case vmx::ApicMsrWrite::NotVirtualized: break;
+  }
+  return write_msr(cpu, number, value);
+}
+
 } // namespace
 
 Outcome rdmsr(Cpu &cpu, const Op &op) {
@@ -35,7 +44,7 @@ Outcome wrmsr(Cpu &cpu, const Op &op) {
   if (!privileged(cpu)) return Outcome::Fault;
   u32 number = low32(cpu, RCX);
   if (vmx::intercepts_wrmsr(cpu, op, number)) return Outcome::Branch;
-  if (!write_msr(cpu, number, cpu.gpr[RDX] << 32 | low32(cpu, RAX))) return raise(cpu, GP, 0);
+  if (!write_virtualized(cpu, number, cpu.gpr[RDX] << 32 | low32(cpu, RAX))) return raise(cpu, GP, 0);
   return end_block(cpu);
 }
 

@@ -138,7 +138,7 @@ void store(Cpu &cpu, State &s) {
 void Emulated::run(const Case &c, Outcome &out) {
   Cpu &cpu = *machine_->cpu;
   std::memcpy(machine_->data, c.data, kDataSize);
-  std::memset(machine_->code + c.code_offset, 0xCC, 16);
+  std::memset(machine_->code, 0xCC, kCodeSize);
   std::memcpy(machine_->code + c.code_offset, c.code, c.length);
   load(cpu, c.before);
   if (hostexec::full(cpu)) hostexec::clear(cpu);

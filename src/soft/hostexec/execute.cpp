@@ -64,11 +64,13 @@ struct Saved {
   }
 };
 
-// The destination stays, but the x87 unit has become the MMX registers by the time an exception is found.
+// The registers stay, but where the x87 unit has become the MMX registers by the time an exception is found, it is
+// that.
 void restore_mmx(Cpu &cpu, const Saved &before) {
+  const X87Image after = image(cpu);
   std::memcpy(cpu.x87, before.x87, sizeof before.x87);
-  set_top(image(cpu), 0);
-  image(cpu).tags = 0xFF;
+  set_top(image(cpu), after.fsw >> 11 & 7);
+  image(cpu).tags = after.tags;
 }
 
 // The exception flags that one execution raises. An unmasked underflow is signalled for every tiny result, a masked one

@@ -108,6 +108,9 @@ bool is_fence(ZydisMnemonic m) {
 
 bool is_x87_control(ZydisMnemonic m) {
   switch (m) {
+  case ZYDIS_MNEMONIC_FDISI8087_NOP:
+  case ZYDIS_MNEMONIC_FENI8087_NOP:
+  case ZYDIS_MNEMONIC_FSETPM287_NOP:
   case ZYDIS_MNEMONIC_FLDCW:
   case ZYDIS_MNEMONIC_FLDENV:
   case ZYDIS_MNEMONIC_FNCLEX:

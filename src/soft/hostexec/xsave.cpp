@@ -168,6 +168,7 @@ Outcome save_standard(Cpu &cpu, const Op &op, const Plan &plan, bool optimized) 
   u64 linear = 0;
   if (!begin(cpu, op, area_size(wanted), true, linear)) return Outcome::Fault;
   u64 old = 0;
+  if (!probe_write(cpu, linear, kHeaderOffset + sizeof old)) return Outcome::Fault;
   if (!read_linear(cpu, linear + kHeaderOffset, old)) return Outcome::Fault;
   const u64 used = in_use(cpu);
   const u64 saved = optimized ? wanted & used : wanted;

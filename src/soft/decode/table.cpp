@@ -166,6 +166,7 @@ bool call(const T &t) {
   }
   if (!is_direct(t)) return fast_or_slow(t, call_indirect_handler(t.cpu, t.op), call_indirect_slow_handler(), true);
   set_target(t);
+  t.op.flags |= kOpStackSegment;
   Handler h = call_handler(t.cpu, t.op);
   t.extent.links = h != nullptr;
   return fast_or_slow(t, h, call_slow_handler(), true);

@@ -67,12 +67,18 @@ template <bool Memory> const Op *jmp_indirect64(Cpu &cpu, const Op *op) {
   ABYME_ENTER(cpu, probe_block(cpu, v.value));
 }
 
+// The push of a call faulted, whatever the memory operand's segment was.
+[[gnu::noinline]] const Op *bad_stack(Cpu &cpu, const Op *op) {
+  if (cpu.fault.kind == Fault::Kind::Exception && cpu.fault.non_canonical) (void)raise(cpu, SS_, 0);
+  return leave_faulted(cpu, op);
+}
+
 template <bool Memory> const Op *call_indirect64(Cpu &cpu, const Op *op) {
   const Loaded v = Memory ? load_operand<Addressing::Flat64, u64>(cpu, op) : Loaded{reg<u64>(cpu, op->rm), true};
   if (!v.ok) [[unlikely]] return leave_faulted(cpu, op);
   if (!canonical(v.value)) [[unlikely]] return bad_target(cpu, op);
   const u64 top = cpu.gpr[RSP] - 8;
-  if (!store<u64>(cpu, top, next_rip_of(cpu, op))) [[unlikely]] return leave_faulted(cpu, op);
+  if (!store<u64>(cpu, top, next_rip_of(cpu, op))) [[unlikely]] return bad_stack(cpu, op);
   cpu.gpr[RSP] = top;
   cpu.rip = v.value;
   ABYME_ENTER(cpu, probe_block(cpu, v.value));
@@ -100,11 +106,9 @@ template <u8 C> Outcome jcc_any(Cpu &cpu, const Op &op) {
 Outcome jmp_any(Cpu &cpu, const Op &op) { return jump_to(cpu, direct_target(cpu, op), op.size); }
 
 Outcome call_to(Cpu &cpu, const Op &op, u64 target) {
-  const u64 rsp = cpu.gpr[RSP];
-  if (!push(cpu, cpu.next_rip, op.size)) return Outcome::Fault;
-  const Outcome out = jump_to(cpu, target, op.size);
-  if (out == Outcome::Fault) cpu.gpr[RSP] = rsp;
-  return out;
+  // A target beyond the limit comes before a fault of the push (SDM 2A CALL).
+  if (jump_to(cpu, target, op.size) == Outcome::Fault || !push(cpu, cpu.next_rip, op.size)) return Outcome::Fault;
+  return Outcome::Branch;
 }
 Outcome call_any(Cpu &cpu, const Op &op) { return call_to(cpu, op, direct_target(cpu, op)); }
 

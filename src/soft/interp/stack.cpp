@@ -24,7 +24,12 @@ const Op *push_i64(Cpu &cpu, const Op *op) {
 }
 const Op *push_m64(Cpu &cpu, const Op *op) {
   const Loaded v = load<u64>(cpu, address64(cpu, op));
-  if (!v.ok || !push64<u64>(cpu, v.value)) [[unlikely]] return leave_faulted(cpu, op);
+  if (!v.ok) [[unlikely]] return leave_faulted(cpu, op);
+  if (!push64<u64>(cpu, v.value)) [[unlikely]] {
+    // The push is through SS whatever the operand's segment was.
+    if (cpu.fault.non_canonical) (void)raise(cpu, x86::SS_, 0);
+    return leave_faulted(cpu, op);
+  }
   ABYME_NEXT(cpu, op);
 }
 const Op *pop_r64(Cpu &cpu, const Op *op) {

@@ -234,10 +234,10 @@ const Op *run_manual(Cpu &cpu, const Op *op) {
   return leave_faulted(cpu, op);
 }
 
-const Op *run_nothing(Cpu &cpu, const Op *op) { ABYME_NEXT(cpu, op); }
+const Op *run_nothing([[maybe_unused]] Cpu &cpu, const Op *op) { ABYME_NEXT(cpu, op); }
 
 // LFENCE, MFENCE and SFENCE: the strongest serves for all.
-const Op *run_fence(Cpu &cpu, const Op *op) {
+const Op *run_fence([[maybe_unused]] Cpu &cpu, const Op *op) {
   asm volatile("mfence" : : : "memory");
   ABYME_NEXT(cpu, op);
 }

@@ -25,13 +25,15 @@ struct Walk {
 
 [[nodiscard]] u64 present_bits(const Cpu &cpu) { return kRead | kWrite | kExecute | (cpu.ept_mode_based ? kExecuteUser : 0); }
 
-bool violation(Walk &w, u64 permissions) {
+// `entry` is the one at which the walk ended: its bit 63 suppresses #VE (SDM 3C §26.5.7.1).
+bool violation(Walk &w, u64 permissions, u64 entry) {
   using namespace qualification;
   w.cpu.fault = {.kind = Fault::Kind::EptViolation,
                  .qualification = w.access_bits | (permissions & 7) << 3 | (permissions & kExecuteUser ? 1 << 6 : 0) | kLinearValid |
                                   (w.use == EptUse::Data ? kTranslation : 0),
                  .guest_physical = w.guest_physical,
-                 .guest_linear = w.linear};
+                 .guest_linear = w.linear,
+                 .suppress_ve = (entry >> 63) != 0};
   return false;
 }
 
@@ -67,7 +69,7 @@ bool ept_walk(Cpu &cpu, u64 guest_physical, Access access, EptUse use, u64 linea
   using namespace qualification;
   Walk w{cpu, guest_physical, linear, access.fetch ? kFetch : access.write ? kDataWrite : kDataRead, use};
   if (use == EptUse::PagingStructure && accessed_dirty) w.access_bits = kDataRead | kDataWrite;
-  if (guest_physical >> 48) return violation(w, 0);
+  if (guest_physical >> 48) return violation(w, 0, 0);
 
   u64 table = cpu.eptp & 0x000F'FFFF'FFFF'F000ull;
   u64 permissions = present_bits(cpu);
@@ -78,7 +80,7 @@ bool ept_walk(Cpu &cpu, u64 guest_physical, Access access, EptUse use, u64 linea
     const unsigned shift = 12 + 9 * (level - 1);
     u64 *slot = table_slot(cpu, table + (guest_physical >> shift & 0x1FF) * 8);
     const u64 entry = slot ? load_entry(slot) : 0;
-    if (!(entry & present_bits(cpu))) return violation(w, 0);
+    if (!(entry & present_bits(cpu))) return violation(w, 0, entry);
     if (misconfigured(cpu, entry, level)) return misconfiguration(w);
     slots[depth] = slot;
     seen[depth++] = entry;
@@ -95,7 +97,7 @@ bool ept_walk(Cpu &cpu, u64 guest_physical, Access access, EptUse use, u64 linea
   page.executable_user = permissions & (cpu.ept_mode_based ? kExecuteUser : kExecute);
   const bool executable = access.user ? page.executable_user : page.executable_supervisor;
   const bool allowed = access.fetch ? executable : (as_write ? (permissions & kWrite) && (permissions & kRead) : permissions & kRead);
-  if (!allowed) return violation(w, permissions);
+  if (!allowed) return violation(w, permissions, seen[depth - 1]);
   page.writable = permissions & kWrite;
   if (!accessed_dirty) return true;
 

@@ -1,6 +1,7 @@
 #include "cli/text.hpp"
 #include "cli/verbs.hpp"
 #include "kvm/probe.hpp"
+#include "machine/engine_choice.hpp"
 #include "memory/guest_memory.hpp"
 #include "x86/cpu_models.hpp"
 #include <cstring>
@@ -166,17 +167,10 @@ Finding soft_finding(const x86::HostFeatures &soft) {
 }
 
 void choose_engine(Report &report, const kvm::ProbeResult &probe) {
-  const auto against_kvm = kvm::refusal(probe, true);
-  report.kvm_works = kvm::refusal(probe, false).empty();
-  if (against_kvm.empty()) {
-    report.automatic = "kvm";
-    report.reason = "it runs guests on the CPU and offers them VT-x";
-  } else if (report.soft_works) {
-    report.automatic = "soft";
-    report.reason = against_kvm;
-  } else {
-    report.reason = "no engine works here";
-  }
+  report.kvm_works = machine::pick_engine(probe, false).engine == machine::Accel::Kvm;
+  const auto pick = machine::pick_engine(probe, true);
+  report.reason = pick.reason;
+  if (pick.engine == machine::Accel::Kvm || report.soft_works) report.automatic = machine::name(pick.engine);
 }
 
 Report examine() {

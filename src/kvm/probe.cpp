@@ -185,24 +185,14 @@ Result<HostFeatures> examine(ProbeResult &result) {
   return features;
 }
 
-ProbeResult examine_and_run(bool needs_vmx) {
+} // namespace
+
+ProbeResult probe(bool needs_vmx) {
   ProbeResult result;
   const auto features = examine(result);
   if (!features || (needs_vmx && !result.nested_vmx)) return result;
   if (const auto ran = run_guest(*features, result); !ran) result.error = ran.error().message;
   return result;
-}
-
-} // namespace
-
-ProbeResult probe() { return examine_and_run(false); }
-
-std::string refusal(bool needs_vmx) { return refusal(examine_and_run(needs_vmx), needs_vmx); }
-
-std::string refusal(const ProbeResult &result, bool needs_vmx) {
-  if (!result.openable) return result.error;
-  if (needs_vmx && !result.nested_vmx) return "KVM on this host does not offer nested VT-x";
-  return result.runs_natively() ? std::string() : result.error;
 }
 
 } // namespace abyme::kvm

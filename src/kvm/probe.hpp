@@ -24,12 +24,8 @@ struct ProbeResult {
   }
 };
 
-// Takes up to a quarter of a second.
-[[nodiscard]] ProbeResult probe();
-
-// Why KVM cannot run a guest that has VT-x, or one that has not; empty if it can. Runs a vCPU only where nothing
-// simpler speaks against it. `--accel auto` takes KVM if this is empty.
-[[nodiscard]] std::string refusal(bool needs_vmx);
-[[nodiscard]] std::string refusal(const ProbeResult &result, bool needs_vmx);
+// Takes up to a quarter of a second. Where the guest in question needs VT-x and KVM does not offer it, no vCPU is run:
+// it would say nothing more.
+[[nodiscard]] ProbeResult probe(bool needs_vmx = false);
 
 } // namespace abyme::kvm

@@ -190,6 +190,7 @@ TEST(VmxExits, IoBitmapsDecidePerPort) {
   EXPECT_EQ(g.get(Field::ExitQualification), 0x70u << 16 | 1 << 6 | 1 << 3 | 1);
   g.must_enter();
   EXPECT_TRUE(intercepts_io(g.cpu, TestGuest::op(), io(0x7FFF, 2)));
+  g.machine.store<u8>(TestGuest::kIoBitmapB, 0);
   g.must_enter();
   EXPECT_TRUE(intercepts_io(g.cpu, TestGuest::op(), io(0xFFFF, 2))); // wraps around
 }

@@ -153,11 +153,11 @@ void take_posted_interrupts(Cpu &cpu) {
 void ask_again(Cpu &cpu) {
   const Vmx &vmx = *cpu.vmx;
   const bool wanted = (vmx.controls.primary & (primary::InterruptWindow | primary::NmiWindow)) || vmx.virtual_interrupt;
-  if (wanted && cpu.shadow) cpu.need(kAttentionEvents);
-  if (wanted && !interrupts_enabled(cpu)) cpu.interrupt_waiting = true;
-  if (!external_interrupts_exit(cpu) || !interrupt_pending(cpu)) return;
-  cpu.interrupt_waiting = true;
-  if (cpu.shadow) cpu.need(kAttentionInterrupt | kAttentionEvents);
+  const bool held = external_interrupts_exit(cpu) && interrupt_pending(cpu);
+  if ((wanted || held) && cpu.shadow) cpu.need(kAttentionEvents);
+  if (held && cpu.shadow) cpu.need(kAttentionInterrupt);
+  if (external_interrupts_exit(cpu)) cpu.interrupt_waiting = wanted || held;
+  if (wanted) cpu.interrupt_waiting = true;
 }
 
 // Signals of other threads become state before that state is looked at: one that comes later raises its bit again.

@@ -107,12 +107,18 @@ private:
     }
   }
 
-  void look_at(const Encoding &e) {
+  void look_at(Encoding e) {
     u8 bytes[24] = {};
     Fields f;
     f.rex = e.w;
+    const bool vsib = e.vex && e.map == 2 && (e.opcode & 0xFC) == 0x90; // needs a SIB byte and three registers
+    if (vsib) {
+      e.rm = 4;
+      f.vvvv = 9;
+    }
     unsigned n = emit(e, f, bytes);
     bytes[n++] = static_cast<u8>((e.memory ? 0 : 0xC0) | e.reg << 3 | e.rm);
+    if (vsib) bytes[n++] = static_cast<u8>(((e.reg + 1) & 7) << 3 | 3);
     Decoded d;
     if (!decode(bytes, 15, d)) return;
     // A prefix that is a REX, or that another opcode follows, belongs to a form found elsewhere.
@@ -152,7 +158,7 @@ std::optional<Instance> attempt(const Form &form, Random &random, bool original)
   f.vvvv = static_cast<u8>(random.below(16));
   f.rex = e.w || random.chance(50);
   if (original || (!e.vex && random.chance(30))) f.r = f.x = f.b = 0, f.rex = e.w;
-  if (original || random.chance(20)) f.vvvv = 0;
+  if (!is_vsib(form) && (original || random.chance(20))) f.vvvv = 0;
   if (!original) e.reg = static_cast<u8>(random.below(8));
   if (!original && !e.memory) e.rm = static_cast<u8>(random.below(8));
   u8 bytes[40] = {};

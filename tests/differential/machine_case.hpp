@@ -44,7 +44,7 @@ struct Case {
   u8 code[16];
   u8 length;
   u16 code_offset; // in the code area
-  bool repeats;    // a REP string instruction: single steps stop after each iteration
+  bool repeats;    // single steps may stop before the instruction is done: REP string instructions, gathers
   State before;
   u8 data[kDataSize];
 };

@@ -215,8 +215,10 @@ bool make_case(const Instance &instance, Random &random, u64 fs_base, Case &out)
   out.length = instance.length;
   out.code_offset = static_cast<u16>(random.chance(5) ? kPage - 1 - random.below(instance.length) : 0x800);
   out.before.rip = kCode + out.code_offset;
-  out.repeats = d.instruction.meta.category == ZYDIS_CATEGORY_STRINGOP;
-  if (out.repeats) out.before.gpr[1] = random.below(24);
+  // A gather that faults after some elements delivers the single step first (SDM 2C VGATHERDPS).
+  const bool string = d.instruction.meta.category == ZYDIS_CATEGORY_STRINGOP;
+  out.repeats = string || d.instruction.meta.category == ZYDIS_CATEGORY_AVX2GATHER;
+  if (string) out.before.gpr[1] = random.below(24);
   const Placement p{random, out, fs_base};
   for (unsigned n = 0; n < 32; ++n) vector(random, out.data + kPage - 128 + n * 32, 32);
   if (d.instruction.mnemonic == ZYDIS_MNEMONIC_DIV || d.instruction.mnemonic == ZYDIS_MNEMONIC_IDIV)

@@ -101,11 +101,15 @@ void leave_delivery(Cpu &cpu) {
 } // namespace
 
 void deliver_fault(Cpu &cpu) {
-  for (;;) {
+  // Benign exceptions can follow one another for ever (an #AC whose handler's frame is misaligned). Silicon then hangs;
+  // here the instruction starts over, so that the vCPU can still be stopped.
+  constexpr unsigned kMostNested = 16;
+  for (unsigned i = 0; i < kMostNested; i++) {
     if (cpu.fault.kind != Fault::Kind::Exception) return leave_delivery(cpu);
     Event event;
     if (next_event(cpu, event) == Step::Done || attempt(cpu, event)) return;
   }
+  leave_delivery(cpu);
 }
 
 void deliver_event(Cpu &cpu, const Event &event) {

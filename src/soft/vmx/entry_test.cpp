@@ -153,6 +153,17 @@ TEST(VmxEntry, PendingMtfExitsBeforeTheFirstInstruction) {
   EXPECT_TRUE(g.exited(ExitReason::MonitorTrapFlag));
 }
 
+TEST(VmxEntry, PendingDebugExceptionsSurviveOnlyWithoutInjection) {
+  for (const bool injects : {false, true}) {
+    TestGuest g;
+    g.machine.set_gate64(2, system::make_gate(system::TestMachine::kCode64, 0xB000, 14, 0));
+    g.set(Field::GuestPendingDebug, 1 << 14 | 1 << 12 | 2);
+    if (injects) g.set(Field::EntryInterruption, x86::interruption::kValid | 2 << 8 | 2);
+    g.must_enter();
+    EXPECT_EQ(g.cpu.pending_debug, injects ? 0u : 1u << 14 | 2);
+  }
+}
+
 // --- MSR areas ---
 
 void put_msr(TestGuest &g, u64 area, unsigned n, u32 index, u64 data, u32 reserved = 0) {

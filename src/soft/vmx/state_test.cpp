@@ -116,16 +116,33 @@ TEST(VmxState, EntryKeepsCacheBitsOfCr0) {
 }
 
 // Without VPIDs both worlds share a tag: translations of the one must not outlive it (SDM 3C §29.4.3.2).
-TEST(VmxState, WithoutVpidTransitionsFlush) {
+constexpr u64 kLarge = 1 << 7 | 7, kEntry = system::TestMachine::kPaging + 0x2000 + 8; // of linear 2 MiB
+
+TEST(VmxState, WithoutVpidExitFlushes) {
+  TestGuest g;
+  g.shadow_paging_guest();
+  g.clear(Field::SecondaryControls, secondary::EnableVpid);
+  g.machine.store<u64>(0x201000, 1);
+  g.machine.store<u64>(0x001000, 2);
+  g.must_enter();
+  u64 value = 0;
+  EXPECT_TRUE(read_linear(g.cpu, 0x201000, value));
+  EXPECT_EQ(value, 1u);
+  g.machine.store<u64>(kEntry, kLarge); // linear 2 MiB is now physical 0
+  leave(g);
+  EXPECT_TRUE(read_linear(g.cpu, 0x201000, value));
+  EXPECT_EQ(value, 2u);
+}
+
+TEST(VmxState, WithoutVpidEntryFlushes) {
   TestGuest g;
   g.clear(Field::SecondaryControls, secondary::EnableVpid);
-  constexpr u64 kLarge = 1 << 7 | 7, kEntry = system::TestMachine::kPaging + 0x2000 + 8;
   g.machine.store<u64>(0x201000, 1);
   g.machine.store<u64>(0x001000, 2);
   u64 value = 0;
   EXPECT_TRUE(read_linear(g.cpu, 0x201000, value));
   EXPECT_EQ(value, 1u);
-  g.machine.store<u64>(kEntry, kLarge); // linear 2 MiB is now physical 0
+  g.machine.store<u64>(kEntry, kLarge);
   g.must_enter();
   leave(g);
   EXPECT_TRUE(read_linear(g.cpu, 0x201000, value));

@@ -1,10 +1,19 @@
 #include "net/loop/loop.hpp"
 #include <algorithm>
 #include <sys/epoll.h>
+#include <utility>
 
 namespace abyme::net {
 
 Loop::Loop(const Clock &clock) : clock_(clock), epoll_(epoll_create1(EPOLL_CLOEXEC)) {}
+
+// What the callbacks keep alive may still unwatch and cancel while it goes.
+Loop::~Loop() {
+  auto watches = std::exchange(watches_, {});
+  watches.clear();
+  auto timers = std::exchange(timers_, {});
+  timers.clear();
+}
 
 void Loop::watch(int fd, u32 events, Ready ready) {
   auto w = std::make_shared<Watch>(Watch{next_id_++, std::move(ready)});

@@ -25,6 +25,9 @@ public:
 class Loop {
 public:
   explicit Loop(const Clock &clock);
+  ~Loop();
+  Loop(const Loop &) = delete;
+  Loop &operator=(const Loop &) = delete;
   [[nodiscard]] const Clock &clock() const { return clock_; }
 
   using Ready = std::function<void(u32 epoll_events)>;

@@ -55,7 +55,7 @@ template <class... T> VhostMessage message(VhostRequest request, const T &...val
 }
 
 // What a front-end sends to set a device up with the guest's memory and two queues, in order.
-inline std::vector<VhostMessage> handshake(Guest &guest, u64 features, u64 queue0, u64 queue1, int call) {
+inline std::vector<VhostMessage> handshake(Guest &guest, u64 features, u64 queue0, u64 queue1, int call, int kick) {
   std::vector<VhostMessage> out;
   out.push_back(message(VhostRequest::SetOwner));
   out.push_back(message(VhostRequest::SetFeatures, features));
@@ -67,9 +67,9 @@ inline std::vector<VhostMessage> handshake(Guest &guest, u64 features, u64 queue
     out.push_back(message(VhostRequest::SetVringNum, i, u32{kSize}));
     out.push_back(message(VhostRequest::SetVringBase, i, u32{features >> 34 & 1 ? 0x8000u : 0u}));
     out.push_back(message(VhostRequest::SetVringAddr, i, u32{0}, at, at + 0x2000, at + 0x1000, u64{0}));
-    auto kick = message(VhostRequest::SetVringKick, u64{i});
-    kick.fds.emplace_back(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
-    out.push_back(std::move(kick));
+    auto kick_message = message(VhostRequest::SetVringKick, u64{i});
+    kick_message.fds.emplace_back(dup(kick));
+    out.push_back(std::move(kick_message));
     auto called = message(VhostRequest::SetVringCall, u64{i});
     called.fds.emplace_back(dup(call));
     out.push_back(std::move(called));

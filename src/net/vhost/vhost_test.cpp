@@ -23,7 +23,7 @@ public:
 class Vhost : public testing::Test {
 protected:
   void connect(u64 features = kBase) {
-    for (auto &m : handshake(guest, features, kUserBase + kRx, kUserBase + kTx, call.get())) {
+    for (auto &m : handshake(guest, features, kUserBase + kRx, kUserBase + kTx, call.get(), kick.get())) {
       const auto reply = device.handle(std::move(m));
       ASSERT_TRUE(reply) << reply.error().message;
     }
@@ -41,7 +41,7 @@ protected:
   }
   Guest guest;
   SplitQueue rx{guest, kRx}, tx{guest, kTx};
-  Fd call{eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)};
+  Fd call{eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)}, kick{eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)};
   Owner owner;
   VhostNetDevice device{2, owner};
   FrameBatch batch;
@@ -111,7 +111,7 @@ TEST_F(Vhost, RefusesWhatIsNoChain) {
     Owner other;
     VhostNetDevice fresh(1, other);
     std::memset(guest.base, 0, 0x40000);
-    for (auto &m : handshake(guest, kBase, kUserBase + kRx, kUserBase + kTx, call.get()))
+    for (auto &m : handshake(guest, kBase, kUserBase + kRx, kUserBase + kTx, call.get(), kick.get()))
       ASSERT_TRUE(fresh.handle(std::move(m)));
     tx.descriptor(0) = bad.first;
     tx.descriptor(1) = bad.second;
@@ -183,7 +183,7 @@ TEST_F(Vhost, GoesOnWhereTheUsedRingSays) {
   (void)receive();
   Owner other;
   VhostNetDevice next(2, other); // after a crash: the front-end hands the same rings over, with a stale base
-  for (auto &m : handshake(guest, kBase, kUserBase + kRx, kUserBase + kTx, call.get()))
+  for (auto &m : handshake(guest, kBase, kUserBase + kRx, kUserBase + kTx, call.get(), kick.get()))
     ASSERT_TRUE(next.handle(std::move(m)));
   batch.clear();
   (void)next.queue(1).ring.receive(next.memory(), next.net(), batch);
@@ -222,7 +222,7 @@ TEST_F(Vhost, RefusesMessagesThatDoNotFit) {
 }
 
 TEST_F(Vhost, RingsOutsideMemoryDoNotStart) {
-  for (auto &m : handshake(guest, kBase, kUserBase + guest.size - 64, kUserBase + kTx + 1, call.get()))
+  for (auto &m : handshake(guest, kBase, kUserBase + guest.size - 64, kUserBase + kTx + 1, call.get(), kick.get()))
     ASSERT_TRUE(device.handle(std::move(m)));
   EXPECT_FALSE(device.queue(0).running);
   EXPECT_FALSE(device.queue(1).running); // misaligned

@@ -9,9 +9,6 @@ namespace abyme::net {
 namespace {
 
 constexpr Nanoseconds kRetry = 200'000'000;
-constexpr unsigned kConnectsAtOnce = 5; // so many connections are taken at once,
-constexpr Nanoseconds kBetweenConnects =
-    50'000'000; // later ones at this pace: a peer that reconnects in a loop must not slow others
 
 struct Settings {
   std::string path;
@@ -51,7 +48,7 @@ public:
     auto listener = listen_unix(settings_.path);
     if (!listener) return std::unexpected(listener.error());
     listener_ = std::move(*listener);
-    watch_listener();
+    context_.loop.watch(listener_.get(), EPOLLIN, [this](u32) { on_connect(); });
     return {};
   }
 
@@ -68,11 +65,7 @@ public:
   }
 
 private:
-  void watch_listener() {
-    context_.loop.watch(listener_.get(), EPOLLIN, [this](u32) { on_connect(); });
-  }
   void on_connect();
-  void pause_listener();
   void try_connect();
   void serve(Fd socket);
   void on_message();
@@ -88,8 +81,6 @@ private:
   PortContext context_;
   Settings settings_;
   Fd listener_, socket_;
-  Nanoseconds last_connect_ = 0;
-  unsigned connect_credit_ = kConnectsAtOnce;
   Loop::TimerId retry_ = 0;
   VhostReader reader_;
   std::unique_ptr<VhostNetDevice> device_;
@@ -103,23 +94,9 @@ private:
   std::vector<Egress> one_queue_;
 };
 
-void VhostUserPort::pause_listener() {
-  context_.loop.unwatch(listener_.get());
-  retry_ = context_.loop.at(context_.loop.clock().now() + kBetweenConnects, [this] {
-    retry_ = 0;
-    connect_credit_ = 1;
-    watch_listener();
-  });
-}
-
 void VhostUserPort::on_connect() {
-  const Nanoseconds now = context_.loop.clock().now();
-  if (now - last_connect_ > kConnectsAtOnce * kBetweenConnects) connect_credit_ = kConnectsAtOnce;
-  if (connect_credit_ == 0) return pause_listener();
-  Fd socket = accept_unix(listener_);
+  Fd socket = accept_unix(listener_); // one a turn: a peer that connects in a loop slows nobody
   if (!socket) return;
-  connect_credit_--;
-  last_connect_ = now;
   if (socket_) { // the one guest of this port stays; a second front-end is an error of somebody's configuration
     context_.host.misbehaved("a second front-end connected while one is; it was refused");
     return;

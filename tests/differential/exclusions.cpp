@@ -54,7 +54,6 @@ bool excluded_mnemonic(ZydisMnemonic m) {
   case ZYDIS_MNEMONIC_PUSHFQ:
   case ZYDIS_MNEMONIC_POPF: // may clear it
   case ZYDIS_MNEMONIC_POPFQ:
-  case ZYDIS_MNEMONIC_PAUSE: // with REX.B the CPU executes XCHG R8
   case ZYDIS_MNEMONIC_UD0:
   case ZYDIS_MNEMONIC_UD1:
   case ZYDIS_MNEMONIC_UD2:

@@ -4,6 +4,7 @@
 #include "soft/hostexec/hostexec.hpp"
 #include "soft/interp/dispatch.hpp"
 #include "soft/system/system.hpp"
+#include <algorithm>
 
 namespace abyme::soft {
 namespace {
@@ -75,6 +76,14 @@ void fill_prefixes(const ZydisDecodedInstruction &z, Op &op) {
   if (z.attributes & ZYDIS_ATTRIB_HAS_REPNE) op.flags |= kOpRepne;
 }
 
+// Zydis 4.0 takes F3 REX.B 90 for PAUSE; it is XCHG R8, RAX with a prefix that means nothing. A DS prefix in its place means nothing either.
+ZyanStatus decode_exchange(const ZydisDecoder &zydis, const u8 *bytes, ZydisDecodedInstruction &z, ZydisDecodedOperand *operands) {
+  u8 plain[ZYDIS_MAX_INSTRUCTION_LENGTH];
+  const u8 length = z.length;
+  std::transform(bytes, bytes + length, plain, [](u8 b) { return b == 0xF3 ? static_cast<u8>(0x3E) : b; });
+  return ZydisDecoderDecodeFull(&zydis, plain, length, &z, operands);
+}
+
 void make_slow(Op &op, SlowHandler slow) {
   op.handler = run_slow;
   op.slow = slow;
@@ -114,7 +123,8 @@ Decoder::Decoder(const Cpu &cpu) {
 Decoded Decoder::decode(Cpu &cpu, const u8 *bytes, size_t available, u16 offset, Op &op, Extent &extent) {
   ZydisDecodedInstruction z;
   ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
-  const ZyanStatus status = ZydisDecoderDecodeFull(&zydis_, bytes, available, &z, operands);
+  ZyanStatus status = ZydisDecoderDecodeFull(&zydis_, bytes, available, &z, operands);
+  if (ZYAN_SUCCESS(status) && z.mnemonic == ZYDIS_MNEMONIC_PAUSE && z.raw.rex.B) status = decode_exchange(zydis_, bytes, z, operands);
   if (status == ZYDIS_STATUS_NO_MORE_DATA && available < 15) return Decoded::Truncated;
   op = {};
   op.offset = offset;

@@ -172,7 +172,7 @@ Outcome xlat(Cpu &cpu, const Op &op) {
   return Outcome::Next;
 }
 
-const Op *nop(Cpu &cpu, const Op *op) { ABYME_NEXT(cpu, op); }
+const Op *nop([[maybe_unused]] Cpu &cpu, const Op *op) { ABYME_NEXT(cpu, op); }
 
 } // namespace
 

@@ -81,7 +81,9 @@ Result<json> parse_values(const std::vector<std::string> &pairs) {
     std::string pointer = "/" + pair.substr(0, equals);
     for (char &c : pointer)
       if (c == '.') c = '/';
-    out[json::json_pointer(pointer)] = parse_scalar(pair.substr(equals + 1));
+    const auto value = read_config_text("value: " + pair.substr(equals + 1), pair);
+    if (!value) return std::unexpected(value.error());
+    out[json::json_pointer(pointer)] = value->root["value"];
   }
   return out;
 }

@@ -31,8 +31,12 @@ struct Loaded {
 }
 
 // Guest memory is shared with other vCPUs: one access of the full width, ordered as the host orders it (TSO on both sides).
-template <class T> [[gnu::always_inline]] inline T host_load(const u8 *p) { return *reinterpret_cast<const volatile T *>(p); }
-template <class T> [[gnu::always_inline]] inline void host_store(u8 *p, T v) { *reinterpret_cast<volatile T *>(p) = v; }
+// A T anywhere in memory: x86 does not mind.
+template <class T> struct Anywhere {
+  typedef T type __attribute__((aligned(1)));
+};
+template <class T> [[gnu::always_inline]] inline T host_load(const u8 *p) { return *reinterpret_cast<const volatile typename Anywhere<T>::type *>(p); }
+template <class T> [[gnu::always_inline]] inline void host_store(u8 *p, T v) { *reinterpret_cast<volatile typename Anywhere<T>::type *>(p) = v; }
 
 template <class T> [[gnu::always_inline]] inline Loaded load(Cpu &cpu, u64 linear) {
   if (const u8 *p = probe_tlb_read(cpu, linear, sizeof(T))) [[likely]]

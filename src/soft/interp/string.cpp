@@ -29,7 +29,7 @@ u64 copy_piece(Cpu &cpu, const StringUnit &u, u64 count) {
   u8 *destination = host_pointer(cpu, to, bytes, true);
   if (!destination) return 0;
   if (destination > source && destination < source + bytes) { // overlapping upwards: the pattern repeats itself
-    for (u64 i = 0; i < bytes; i += u.size) __builtin_memcpy(destination + i, source + i, u.size);
+    for (u64 i = 0; i < bytes; i += u.size) __builtin_memmove(destination + i, source + i, u.size);
   } else {
     __builtin_memmove(destination, source, bytes);
   }

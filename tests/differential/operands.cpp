@@ -47,7 +47,7 @@ void vector(Random &r, u8 *out, unsigned size) {
 
 void extended(Random &r, u8 *out) {
   std::memset(out, 0, 16);
-  u16 high = static_cast<u16>(floating(r, 15, 63) >> 63 << 15);
+  u16 high = static_cast<u16>((r.next() >> 20 & 1) << 15);
   const u16 exponents[] = {
       0, 0, 1, 0x3FFE, 0x3FFF, 0x4000, 0x403E, 0x7FFE, 0x7FFF, 0x7FFF, static_cast<u16>(r.below(0x8000))};
   high |= exponents[r.below(std::size(exponents))];
@@ -201,7 +201,9 @@ void prepare_area(const Placement &p, const Decoded &d) {
   std::memcpy(area + 24, &mxcsr, 4);
   u64 header[8] = {r.below(8), 0, 0, 0, 0, 0, 0, 0};
   if (r.chance(40)) header[1] = 1ull << 63 | header[0] | r.below(8);
-  if (r.chance(10)) header[r.below(8)] |= 1ull << r.below(64);
+  // Components 5 to 9 (AVX-512, PKRU) the host may have enabled, the guest has not.
+  const u64 bit = r.below(64), word = r.below(8);
+  if (r.chance(10) && (bit < 5 || bit > 9)) header[word] |= 1ull << bit;
   std::memcpy(area + 512, header, sizeof header);
 }
 

@@ -54,6 +54,7 @@ constexpr std::array kTraceNames{
     TraceName{"instructions", soft::kTraceInstructions},
     TraceName{"msrs", soft::kTraceMsrs},
     TraceName{"io", soft::kTraceIo},
+    TraceName{"registers", soft::kTraceRegisters},
 };
 
 std::string trace_names() {

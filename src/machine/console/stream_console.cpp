@@ -62,7 +62,9 @@ private:
   }
   // How much of it was taken. Under mutex_.
   [[nodiscard]] size_t write_now(ByteView bytes) {
-    const ssize_t written = ::write(stream_.get(), bytes.data(), bytes.size());
+    // A client that has left is no reason for SIGPIPE.
+    ssize_t written = ::send(stream_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
+    if (written < 0 && errno == ENOTSOCK) written = ::write(stream_.get(), bytes.data(), bytes.size());
     return written > 0 ? static_cast<size_t>(written) : 0;
   }
   void flush() {

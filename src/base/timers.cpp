@@ -28,6 +28,7 @@ private:
   std::condition_variable_any wake_;
   std::condition_variable_any done_;
   std::multimap<Nanoseconds, HostTimer *> deadlines_; // under mutex_
+  Nanoseconds sleeping_until_ = 0;                    // under mutex_: 0 while the thread is awake
   HostTimer *running_ = nullptr;                      // under mutex_: whose callback runs now
   std::jthread thread_;
 };
@@ -45,7 +46,7 @@ public:
     const std::lock_guard lock(owner_.mutex_);
     drop();
     where_ = owner_.deadlines_.emplace(deadline, this);
-    if (*where_ == owner_.deadlines_.begin()) owner_.wake_.notify_all();
+    if (deadline < owner_.sleeping_until_) owner_.wake_.notify_all();
   }
   void cancel() override {
     const std::lock_guard lock(owner_.mutex_);
@@ -72,14 +73,19 @@ void HostTimers::loop(const std::stop_token &stop) {
   std::unique_lock lock(mutex_);
   while (!stop.stop_requested()) {
     if (deadlines_.empty()) {
+      sleeping_until_ = ~0ull;
       wake_.wait(lock, stop, [this] { return !deadlines_.empty(); });
+      sleeping_until_ = 0;
       continue;
     }
     const Nanoseconds first = deadlines_.begin()->first;
     const Nanoseconds now = clock_.now();
     if (now < first) {
+      // A deadline that went away is not worth waking for: the thread finds out when it would have come.
+      sleeping_until_ = first;
       wake_.wait_for(lock, stop, std::chrono::nanoseconds(first - now),
-                     [this, first] { return deadlines_.empty() || deadlines_.begin()->first < first; });
+                     [this, first] { return !deadlines_.empty() && deadlines_.begin()->first < first; });
+      sleeping_until_ = 0;
       continue;
     }
     running_ = deadlines_.begin()->second;

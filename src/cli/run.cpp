@@ -142,7 +142,7 @@ void add_run(CLI::App &app, int &status) {
                  "Add the devices of test kernels: debug-exit at port 0xf4, pc-testdev");
   verb->add_flag("--no-reboot", arguments->no_reboot, "End the VM when the guest asks for a reset, with status 3");
   verb->add_option("--trace", arguments->trace,
-                   "Log what the software CPU does: exits, entries, exceptions, interrupts, blocks, instructions, "
+                   "Log what the software CPU does: exits, entries, exceptions, interrupts, blocks, instructions, registers, "
                    "msrs, io; narrowed by "
                    "level=1|2 and rip=FIRST-LAST (hexadecimal); to file=PATH instead of standard error")
       ->type_name("KIND[,...]");

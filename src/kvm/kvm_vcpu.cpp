@@ -121,6 +121,8 @@ void KvmVcpu::set_msrs(const System &system) {
   namespace msr = x86::msr;
   const auto &profile = config_.profile;
   if (profile.has(x86::Feature::mtrr)) set_msr(msr::IA32_MTRR_DEF_TYPE, kMtrrEnabledWriteBack);
+  // KVM's reset value has it clear, and Linux then drops ERMS but keeps FSRM, a pair that its memmove gets wrong.
+  set_msr(msr::IA32_MISC_ENABLE, msr::misc_enable::FAST_STRING);
   if (system.has_msr(msr::IA32_BIOS_SIGN_ID)) set_msr(msr::IA32_BIOS_SIGN_ID, msr::kBiosSignId);
   // The host's flaws are the guest's, since its CPU runs the guest.
   if (profile.has(x86::Feature::arch_capabilities))

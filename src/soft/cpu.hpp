@@ -40,7 +40,7 @@ enum Attention : u32 {
   kAttentionEvents = 1 << 6,     // own thread: re-evaluate pending debug traps, windows, shadows after this instruction
   kAttentionPreemption = 1 << 7, // the VMX-preemption timer expired
   kAttentionPosted = 1 << 8,     // a posted-interrupt notification
-  kAttentionTrace = 1 << 9,      // always, while blocks are traced: each is entered from the run loop
+  kAttentionTrace = 1 << 9,      // set while blocks are traced: each is entered from the run loop
 };
 
 enum class Activity : u8 { Active = 0, Halted = 1, Shutdown = 2, WaitForSipi = 3 }; // numbers of the VMCS activity-state field

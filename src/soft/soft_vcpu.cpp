@@ -22,6 +22,18 @@ LocalApic::Config apic_config(unsigned index, const CpuProfile &profile) {
           .physical_bits = profile.physical_bits};
 }
 
+// Instructions that go through the IDT, or mask flags themselves: no single-step trap follows them (SDM 3B §18.3.1.4).
+bool clears_trap(const Op &op) {
+  switch (op.mnemonic) {
+  case ZYDIS_MNEMONIC_INT:
+  case ZYDIS_MNEMONIC_INT1:
+  case ZYDIS_MNEMONIC_INT3:
+  case ZYDIS_MNEMONIC_INTO:
+  case ZYDIS_MNEMONIC_SYSCALL: return true;
+  default: return false;
+  }
+}
+
 } // namespace
 
 SoftVcpu::SoftVcpu(unsigned index, const EngineConfig &config, ApicBus &bus, CodeSync &sync, std::mutex &bus_lock, Tracer *tracer)
@@ -48,7 +60,6 @@ SoftVcpu::SoftVcpu(unsigned index, const EngineConfig &config, ApicBus &bus, Cod
   system::reset(cpu);
   if (index != 0) cpu.activity = Activity::WaitForSipi;
   else apic_->enter_virtual_wire_mode();
-  if (tracer && tracer->wants_blocks()) cpu.need(kAttentionTrace);
 }
 
 SoftVcpu::~SoftVcpu() {
@@ -115,15 +126,20 @@ void SoftVcpu::execute(bool single) {
   Cpu &cpu = *cpu_;
   Block *block = blocks_.find(cpu, single);
   if (!block) return;
-  if (cpu.tracer) [[unlikely]] trace_block(*block);
+  if (cpu.tracer) [[unlikely]] {
+    if (cpu.tracer->wants_blocks(cpu)) cpu.need(kAttentionTrace);
+    else cpu.attention.fetch_and(~static_cast<u32>(kAttentionTrace));
+    trace_block(*block);
+  }
   const u8 shadow = cpu.shadow;
-  const bool stepping = cpu.rflags_rest & rflags::TF;
+  const bool stepping = (cpu.rflags_rest & rflags::TF) && !clears_trap(block->ops[0]);
+  const VmxMode vmx_mode = cpu.vmx_mode;
   cpu.instructions += block->count;
   for (const Op *op = block->ops; op;) op = op->handler(cpu, op);
   if (!single) return;
   cpu.shadow &= static_cast<u8>(~shadow);
   if (cpu.shadow) cpu.need(kAttentionEvents);
-  if (stepping && cpu.fault.kind == Fault::Kind::None) {
+  if (stepping && cpu.fault.kind == Fault::Kind::None && cpu.vmx_mode == vmx_mode) {
     cpu.pending_debug |= kSingleStep;
     cpu.need(kAttentionEvents);
   }
@@ -161,6 +177,7 @@ std::optional<VcpuExit> SoftVcpu::attend() {
     return Stopped{};
   }
   if (bits & kAttentionCode) blocks_.process(cpu);
+  if (bits & kAttentionPreemption) armed_ = ~0ull;
   if (vmx::boundary_events(cpu) || attend_init() || take_debug_trap() || take_nmi() || take_interrupt()) {
     // Whatever was delivered may have left more to look at.
     if (cpu.fault.kind != Fault::Kind::None) return settle_fault();
@@ -177,7 +194,6 @@ bool SoftVcpu::attend_init() {
   if ((bits & kAttentionInit) && cpu.vmx_mode == VmxMode::Off) {
     cpu.attention.fetch_and(~static_cast<u32>(kAttentionInit));
     system::init(cpu);
-    apic_->init();
     cpu.activity = cpu.index == 0 ? Activity::Active : Activity::WaitForSipi;
     return true;
   }
@@ -253,22 +269,27 @@ void SoftVcpu::wait() {
   }
   retired_.store(cpu.instructions, std::memory_order_relaxed);
   outside_ = true;
-  const u32 ignored = cpu.attention.load() & kAttentionTrace;
+  // VMX operation blocks INIT, which stays pending meanwhile.
+  const u32 blocked = cpu.vmx_mode == VmxMode::Off ? 0u : static_cast<u32>(kAttentionInit);
+  const u32 ignored = cpu.attention.load() & (kAttentionTrace | blocked);
   cpu.attention.wait(ignored);
   outside_ = false;
 }
 
 void SoftVcpu::arm_preemption_timer() {
+  // An expiry too early is harmless, and cheaper than moving the timer at every VM entry.
   const Nanoseconds deadline = vmx::next_deadline(*cpu_);
-  if (deadline == armed_) return;
+  if (deadline >= armed_) return;
   armed_ = deadline;
-  if (deadline == ~0ull) preemption_timer_->cancel();
-  else preemption_timer_->set(deadline);
+  preemption_timer_->set(deadline);
 }
 
 void SoftVcpu::trace_block(const Block &block) const {
   const Cpu &cpu = *cpu_;
   trace(cpu, kTraceBlocks, "block {} instructions", block.count);
+  trace(cpu, kTraceRegisters, "rax {:x} rcx {:x} rdx {:x} rbx {:x} rsp {:x} rbp {:x} rsi {:x} rdi {:x} r8 {:x} r9 {:x} r10 {:x} r11 {:x} flags {:x}",
+        cpu.gpr[RAX], cpu.gpr[RCX], cpu.gpr[RDX], cpu.gpr[RBX], cpu.gpr[RSP], cpu.gpr[RBP], cpu.gpr[RSI], cpu.gpr[RDI], cpu.gpr[R8],
+        cpu.gpr[R9], cpu.gpr[R10], cpu.gpr[R11], rflags(cpu));
   if (!cpu.tracer->wants(cpu, kTraceInstructions)) return;
   u8 bytes[16];
   const Gpa at(block.page->physical + block.offset);

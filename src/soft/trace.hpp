@@ -7,7 +7,7 @@ namespace abyme::soft {
 
 enum TraceKind : u32 {
   kTraceExits = 1, kTraceEntries = 2, kTraceExceptions = 4, kTraceInterrupts = 8, kTraceBlocks = 16, kTraceInstructions = 32, kTraceMsrs = 64,
-  kTraceIo = 128,
+  kTraceIo = 128, kTraceRegisters = 256,
 };
 
 // What --trace asks for: kinds, one level or all, and a range of RIPs.

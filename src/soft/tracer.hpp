@@ -20,8 +20,11 @@ public:
     const int level = cpu.vmx_mode == VmxMode::NonRoot ? 2 : 1;
     return (options_.level == 0 || options_.level == level) && cpu.rip >= options_.first && cpu.rip <= options_.last;
   }
-  [[nodiscard]] bool wants_blocks() const { return options_.kinds & (kTraceBlocks | kTraceInstructions); }
-  [[nodiscard]] bool wants_instructions() const { return options_.kinds & kTraceInstructions; }
+  // Whether blocks of the level that the vCPU is at are traced: then each must be entered from the run loop.
+  [[nodiscard]] bool wants_blocks(const Cpu &cpu) const {
+    if (!(options_.kinds & (kTraceBlocks | kTraceInstructions | kTraceRegisters))) return false;
+    return options_.level == 0 || options_.level == (cpu.vmx_mode == VmxMode::NonRoot ? 2 : 1);
+  }
   void line(const Cpu &cpu, const std::string &text);
 
 private:

@@ -91,6 +91,26 @@ void mmio_piece_write(Cpu &cpu, u64 physical, unsigned size, u64 value) {
   cpu.need(kAttentionInterrupt);
 }
 
+// One access of the full width where it can be one: other vCPUs must not see halves.
+void copy_element(u8 *to, const u8 *from, unsigned size) {
+  switch (size) {
+  case 8: host_store<u64>(to, host_load<u64>(from)); break;
+  case 4: host_store<u32>(to, host_load<u32>(from)); break;
+  case 2: host_store<u16>(to, host_load<u16>(from)); break;
+  case 1: *to = *from; break;
+  default: __builtin_memcpy(to, from, size);
+  }
+}
+
+// What the TLB knows of the whole access, or nullptr.
+u8 *cached(const Cpu &cpu, u64 linear, unsigned size, bool write, As as) {
+  const u64 context = as == As::Cpl ? cpu.tlb_context : mmu::context_of(cpu, as);
+  const u64 salt = as == As::Cpl ? cpu.tlb_salt : mmu::salt_of(context, cpu.vpid);
+  const TlbEntry &e = cpu.tlb->entries[Tlb::index(linear, salt)];
+  const u64 tag = ((linear + size - 1) & kPageMask) | context;
+  return (write ? e.write : e.read) == tag ? reinterpret_cast<u8 *>(linear + e.addend) : nullptr;
+}
+
 // The largest naturally aligned power of two that fits.
 unsigned piece(u64 at, unsigned left) {
   unsigned n = 8;
@@ -115,7 +135,7 @@ bool virtual_apic(Cpu &cpu, u64 linear, u64 physical, u8 *bytes, unsigned size, 
 bool read_place(Cpu &cpu, u64 linear, const Place &place, u8 *to, unsigned size) {
   if (place.apic_access) return virtual_apic(cpu, linear, place.physical, to, size, false);
   if (place.host) {
-    __builtin_memcpy(to, place.host, size);
+    copy_element(to, place.host, size);
     return true;
   }
   for (unsigned done = 0; done < size;) {
@@ -130,13 +150,7 @@ bool read_place(Cpu &cpu, u64 linear, const Place &place, u8 *to, unsigned size)
 bool write_place(Cpu &cpu, u64 linear, const Place &place, const u8 *from, unsigned size) {
   if (place.apic_access) return virtual_apic(cpu, linear, place.physical, const_cast<u8 *>(from), size, true);
   if (place.host) {
-    // One store of the full width where it can be one: other vCPUs must not see halves.
-    switch (size) {
-    case 8: host_store<u64>(place.host, *reinterpret_cast<const u64 *>(from)); break;
-    case 4: host_store<u32>(place.host, *reinterpret_cast<const u32 *>(from)); break;
-    case 2: host_store<u16>(place.host, *reinterpret_cast<const u16 *>(from)); break;
-    default: __builtin_memcpy(place.host, from, size);
-    }
+    copy_element(place.host, from, size);
     if (place.code) cpu.blocks->written(cpu, place.physical, size);
     return true;
   }
@@ -164,6 +178,10 @@ u64 second_page(const Cpu &cpu, u64 linear, unsigned first) {
 } // namespace
 
 bool read_linear(Cpu &cpu, u64 linear, void *to, unsigned size, As as) {
+  if (const u8 *p = cached(cpu, linear, size, false, as)) {
+    copy_element(static_cast<u8 *>(to), p, size);
+    return true;
+  }
   if (misaligned(cpu, linear, size, as)) return false;
   const unsigned first = in_first_page(linear, size);
   Place a, b;
@@ -175,6 +193,10 @@ bool read_linear(Cpu &cpu, u64 linear, void *to, unsigned size, As as) {
 }
 
 bool write_linear(Cpu &cpu, u64 linear, const void *from, unsigned size, As as) {
+  if (u8 *p = cached(cpu, linear, size, true, as)) {
+    copy_element(p, static_cast<const u8 *>(from), size);
+    return true;
+  }
   if (misaligned(cpu, linear, size, as)) return false;
   const unsigned first = in_first_page(linear, size);
   Place a, b;
@@ -187,6 +209,7 @@ bool write_linear(Cpu &cpu, u64 linear, const void *from, unsigned size, As as) 
 
 namespace {
 bool probe(Cpu &cpu, u64 linear, unsigned size, bool write, As as) {
+  if (cached(cpu, linear, size, write, as)) return true;
   if (misaligned(cpu, linear, size, as)) return false;
   const unsigned first = in_first_page(linear, size);
   Place place;

@@ -14,6 +14,7 @@ int main(int argc, char **argv) {
   using namespace abyme::cli;
   add_cpu_models(app, status);
   add_doctor(app, status);
+  add_nest(app, status);
   add_run(app, status);
   add_switch(app, status);
   add_version(app, status);

@@ -7,6 +7,7 @@ namespace abyme::cli {
 
 void add_cpu_models(CLI::App &app, int &status);
 void add_doctor(CLI::App &app, int &status);
+void add_nest(CLI::App &app, int &status);
 void add_run(CLI::App &app, int &status);
 void add_switch(CLI::App &app, int &status);
 void add_version(CLI::App &app, int &status);

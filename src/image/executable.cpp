@@ -47,11 +47,14 @@ std::string interpreter(std::span<const u8> file) {
 } // namespace
 
 Result<std::vector<fs::path>> libraries_of(const fs::path &executable) {
-  const auto file = read_file(executable);
+  std::error_code error; // a path like /proc/self/exe means another file to the linker
+  const auto real = fs::canonical(executable, error);
+  if (error) return fail("{}: {}", executable.string(), error.message());
+  const auto file = read_file(real);
   if (!file) return std::unexpected(file.error());
   const auto linker = interpreter(*file);
   if (linker.empty()) return std::vector<fs::path>();
-  const auto listed = run_program({linker, "--list", executable.string()});
+  const auto listed = run_program({linker, "--list", real.string()});
   if (!listed) return std::unexpected(listed.error());
   std::vector<fs::path> paths;
   std::istringstream words(*listed); // "libc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x...)"

@@ -67,7 +67,7 @@ public:
   [[nodiscard]] bool add(std::span<const u8> bytes, const Offload &offload = {}) {
     u8 *room = reserve(static_cast<u32>(bytes.size()));
     if (!room) return false;
-    std::memcpy(room, bytes.data(), bytes.size());
+    if (!bytes.empty()) std::memcpy(room, bytes.data(), bytes.size());
     commit(static_cast<u32>(bytes.size()), offload);
     return true;
   }

@@ -3,6 +3,7 @@
 #define VIRTIO_RING_NO_LEGACY // the header's legacy helpers are C only
 #include <linux/virtio_ring.h>
 #undef VIRTIO_RING_NO_LEGACY
+#include <cstring>
 #include <vector>
 
 namespace abyme::net {
@@ -20,6 +21,15 @@ struct Chain {
     bytes = descriptors = 0;
   }
 };
+
+// Reads an entry of a guest's table, at any alignment, exactly once: the barrier keeps the compiler from going back to
+// memory that may have changed.
+template <class T> [[nodiscard]] T fetch(const u8 *table, u32 index) {
+  T value;
+  std::memcpy(&value, table + std::size_t{index} * sizeof value, sizeof value);
+  asm volatile("" : "+m"(value));
+  return value;
+}
 
 enum class Next : u8 { Got, Empty, Broken };
 

@@ -23,6 +23,9 @@ bool PackedRing::attach(const GuestMemory &memory, const RingSetup &s, u32 base)
   driver_ = reinterpret_cast<vring_packed_desc_event *>(memory.at_user(s.driver, 4));
   device_ = reinterpret_cast<vring_packed_desc_event *>(memory.at_user(s.device, 4));
   if (!descriptors_ || !driver_ || !device_) return false;
+  const u64 addresses =
+      reinterpret_cast<u64>(descriptors_) | reinterpret_cast<u64>(driver_) << 2 | reinterpret_cast<u64>(device_) << 2;
+  if (addresses % 16) return false; // a region may lie anywhere in its file
   size_ = s.size;
   indirect_ = s.indirect;
   event_index_ = s.event_index;
@@ -55,10 +58,10 @@ void PackedRing::advance(Place &place, u16 by) const {
 bool PackedRing::gather_indirect(const GuestMemory &memory, const vring_packed_desc &d, bool writable,
                                  Chain &chain) const {
   if (!indirect_ || d.len == 0 || d.len % sizeof d || d.len / sizeof d > kMaxQueueSize) return false;
-  const auto *table = reinterpret_cast<const vring_packed_desc *>(memory.at(d.addr, d.len));
+  const u8 *table = memory.at(d.addr, d.len);
   if (!table) return false;
   for (u32 i = 0; i < d.len / sizeof d; i++) { // §2.8.7: the table is the chain
-    const vring_packed_desc entry = read_descriptor(table[i]);
+    const vring_packed_desc entry = fetch<vring_packed_desc>(table, i);
     if (static_cast<bool>(entry.flags & VRING_DESC_F_WRITE) != writable || entry.flags & VRING_DESC_F_INDIRECT)
       return false;
     if (!add_buffer(memory, chain, entry.addr, entry.len)) return false;

@@ -7,10 +7,10 @@ namespace {
 // What the guest can change is read through here, exactly once.
 template <class T> T once(const T &from) { return *static_cast<const volatile T *>(&from); }
 
-vring_desc read_descriptor(const vring_desc &d) { return {once(d.addr), once(d.len), once(d.flags), once(d.next)}; }
-
 template <class T> T *area(const GuestMemory &memory, u64 address, u64 bytes, u64 alignment) {
-  return address % alignment ? nullptr : reinterpret_cast<T *>(memory.at_user(address, bytes));
+  u8 *host = memory.at_user(address, bytes); // a region may lie anywhere in its file
+  const bool aligned = address % alignment == 0 && reinterpret_cast<u64>(host) % alignment == 0;
+  return aligned ? reinterpret_cast<T *>(host) : nullptr;
 }
 
 } // namespace
@@ -19,7 +19,7 @@ bool SplitRing::attach(const GuestMemory &memory, const RingSetup &s) {
   const u64 n = s.size;
   if (n == 0 || n > kMaxQueueSize || (n & (n - 1))) return false;
   // Sizes and alignments of virtio 1.2 §2.7; the two bytes behind the rings are the event indexes.
-  auto *descriptors = area<vring_desc>(memory, s.descriptors, 16 * n, 16);
+  auto *descriptors = area<u8>(memory, s.descriptors, 16 * n, 16);
   auto *driver = area<vring_avail>(memory, s.driver, 6 + 2 * n, 2);
   auto *device = area<vring_used>(memory, s.device, 6 + 8 * n, 4);
   if (!descriptors || !driver || !device) return false;
@@ -39,15 +39,15 @@ bool SplitRing::has_available() const { return __atomic_load_n(&driver_->idx, __
 
 bool SplitRing::gather(const GuestMemory &memory, const vring_desc &first, bool writable, Chain &chain) const {
   vring_desc d = first;
-  const vring_desc *table = descriptors_;
+  const u8 *table = descriptors_;
   u32 table_size = u32{mask_} + 1, left = table_size;
   if (d.flags & VRING_DESC_F_INDIRECT) { // §2.7.5.3: alone or last in its chain, never nested; we take it alone
     if (!indirect_ || d.flags & VRING_DESC_F_NEXT || d.len == 0 || d.len % sizeof(vring_desc)) return false;
-    table = reinterpret_cast<const vring_desc *>(memory.at(d.addr, d.len));
+    table = memory.at(d.addr, d.len);
     table_size = d.len / sizeof(vring_desc);
     if (!table || table_size > kMaxQueueSize) return false;
     left = table_size;
-    d = read_descriptor(table[0]);
+    d = fetch<vring_desc>(table, 0);
     if (d.flags & VRING_DESC_F_INDIRECT) return false;
   }
   while (true) {
@@ -55,7 +55,7 @@ bool SplitRing::gather(const GuestMemory &memory, const vring_desc &first, bool 
     if (!add_buffer(memory, chain, d.addr, d.len)) return false;
     if (!(d.flags & VRING_DESC_F_NEXT)) return true;
     if (--left == 0 || d.next >= table_size) return false; // a loop, or out of the table
-    d = read_descriptor(table[d.next]);
+    d = fetch<vring_desc>(table, d.next);
     if (d.flags & VRING_DESC_F_INDIRECT) return false;
   }
 }
@@ -71,7 +71,7 @@ Next SplitRing::next(const GuestMemory &memory, bool writable, Chain &chain) {
   chain.clear();
   chain.id = head;
   chain.descriptors = 1;
-  if (!gather(memory, read_descriptor(descriptors_[head]), writable, chain)) return Next::Broken;
+  if (!gather(memory, fetch<vring_desc>(descriptors_, head), writable, chain)) return Next::Broken;
   next_++;
   return Next::Got;
 }
@@ -79,8 +79,8 @@ Next SplitRing::next(const GuestMemory &memory, bool writable, Chain &chain) {
 void SplitRing::prefetch(const GuestMemory &memory, unsigned ahead) const {
   const u16 at = static_cast<u16>(next_ + ahead);
   if (static_cast<u16>(seen_ - at) > mask_ || at == seen_) return;
-  const vring_desc &d = descriptors_[once(driver_->ring[at & mask_]) & mask_];
-  if (const u8 *p = memory.at(once(d.addr), 1)) __builtin_prefetch(p);
+  const auto d = fetch<vring_desc>(descriptors_, once(driver_->ring[at & mask_]) & mask_);
+  if (const u8 *p = memory.at(d.addr, 1)) __builtin_prefetch(p);
 }
 
 void SplitRing::complete(const Chain &chain, u32 written) { device_->ring[used_++ & mask_] = {chain.id, written}; }

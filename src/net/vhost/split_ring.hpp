@@ -38,7 +38,7 @@ private:
 
   u16 mask_ = 0;
   bool indirect_ = false, event_index_ = false;
-  const vring_desc *descriptors_ = nullptr;
+  const u8 *descriptors_ = nullptr;
   vring_avail *driver_ = nullptr;
   vring_used *device_ = nullptr;
   u16 next_ = 0;         // of the available ring

@@ -69,10 +69,11 @@ TEST_F(Vhost, TakesFramesOfOneAndOfManyDescriptors) {
 TEST_F(Vhost, TakesIndirectTables) {
   connect();
   fill(kBuffers, 60, 7);
-  auto *table = reinterpret_cast<vring_desc *>(guest.base + 0x30000);
-  table[0] = {kGuestBase + kBuffers, 12, VRING_DESC_F_NEXT, 1};
-  table[1] = {kGuestBase + kBuffers + 12, 60, 0, 0};
-  tx.descriptor(0) = {kGuestBase + 0x30000, 32, VRING_DESC_F_INDIRECT, 0};
+  constexpr u64 kTable = 0x30001; // nothing says that a table is aligned
+  const vring_desc table[] = {{kGuestBase + kBuffers, 12, VRING_DESC_F_NEXT, 1},
+                              {kGuestBase + kBuffers + 12, 60, 0, 0}};
+  std::memcpy(guest.base + kTable, table, sizeof table);
+  tx.descriptor(0) = {kGuestBase + kTable, 32, VRING_DESC_F_INDIRECT, 0};
   tx.offer(0);
   EXPECT_EQ(receive(), NetRing::Health::Good);
   ASSERT_EQ(batch.size(), 1u);

@@ -68,7 +68,8 @@ bool mov(const T &t) {
   if (from == ZYDIS_REGCLASS_DEBUG) return slow(t, system::mov_from_dr, true);
   if (z.opcode_map == ZYDIS_OPCODE_MAP_DEFAULT && z.opcode >= 0xA0 && z.opcode <= 0xA3) {
     const bool store = is_memory(t.operands[0]);
-    t.op.imm = t.operands[store ? 0 : 1].mem.disp.value;
+    const u64 mask = t.op.address_size == 8 ? ~0ull : t.op.address_size == 4 ? 0xFFFFFFFFull : 0xFFFFull;
+    t.op.imm = static_cast<i64>(static_cast<u64>(t.operands[store ? 0 : 1].mem.disp.value) & mask);
     return slow(t, mov_offset_handler(t.op.size, store));
   }
   const Form form = form_of(t);

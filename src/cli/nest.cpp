@@ -115,14 +115,18 @@ Result<int> run_levels(const Options &options) {
   return kLevelFailed;
 }
 
+CLI::Option *add_vmm(CLI::App &verb, const std::string &name, Vmm &vmm) {
+  const auto store = [&vmm](const std::string &text) { vmm = text == "qemu" ? Vmm::Qemu : Vmm::Abyme; };
+  return verb.add_option_function<std::string>(name, store)->check(CLI::IsMember({"abyme", "qemu"}));
+}
+
 void add_options(CLI::App &verb, Options &options) {
-  const std::map<std::string, Vmm> vmms{{"abyme", Vmm::Abyme}, {"qemu", Vmm::Qemu}};
   verb.add_option("--levels", options.levels, "How deep")
       ->capture_default_str()
       ->check(CLI::Range(1u, kMaxLevels))
       ->type_name("N");
-  verb.add_option("--vmm", options.inner, "The VMM inside the levels: abyme or qemu (Debian's qemu-system-x86)")
-      ->transform(CLI::CheckedTransformer(vmms))
+  add_vmm(verb, "--vmm", options.inner)
+      ->description("The VMM inside the levels: abyme or qemu (Debian's qemu-system-x86)")
       ->type_name("VMM");
   verb.add_option("--accel", options.accel, "What executes L1: kvm, soft or auto, as in abyme run")
       ->capture_default_str()
@@ -144,7 +148,7 @@ void add_options(CLI::App &verb, Options &options) {
       ->type_name("SECONDS");
   verb.add_flag("--json", options.json, "Print JSON, at the end");
   // To compare with: the same levels on QEMU's software CPU.
-  verb.add_option("--outer-vmm", options.outer)->transform(CLI::CheckedTransformer(vmms))->group("");
+  add_vmm(verb, "--outer-vmm", options.outer)->group("");
 }
 
 } // namespace

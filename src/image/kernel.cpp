@@ -59,7 +59,7 @@ Result<Kernel> running_kernel() {
 
 Result<std::string> kernel_version(const fs::path &file) {
   std::ifstream in(file, std::ios::binary);
-  if (!in) return fail("kernel {}: cannot be read", file.string());
+  if (!in) return fail_errno("kernel " + file.string());
   char magic[4] = {};
   unsigned char offset[2] = {};
   in.seekg(kHeaderMagic).read(magic, sizeof magic);

@@ -15,7 +15,7 @@ namespace {
 // takes.
 constexpr u64 kKernelNeeds = 176, kProgramNeeds = 96, kVmmNeeds = 64;
 
-constexpr const char *kApplets[] = {"sh", "mount", "insmod", "grep", "poweroff"};
+constexpr const char *kApplets[] = {"sh", "mount", "insmod", "grep", "dmesg", "tail", "poweroff"};
 
 // Everything that goes into more than one level.
 struct Parts {
@@ -90,7 +90,7 @@ std::string next_level_lines(const Options &options, const std::vector<image::Mo
   return fmt::format(R"(if grep -qw vmx /proc/cpuinfo; then kvm=kvm_intel; else kvm=kvm_amd; fi
 {}insmod /lib/modules/$kvm.ko
 echo "@abyme starting kvm=$kvm"
-{{ {} </dev/null 2>&1; echo "@abyme ended status=$?"; }} | while IFS= read -r line; do echo "| $line"; done
+{{ {} </dev/null 2>&1; status=$?; [ $status = 0 ] || dmesg | tail -n 5; echo "@abyme ended status=$status"; }} | while IFS= read -r line; do echo "| $line"; done
 )",
                      load, vmm_command(options, memory_mib));
 }

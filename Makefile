@@ -14,8 +14,8 @@ test: ## install what is missing, build, run every test
 	@ABYME_BUILD=$(abspath $(BUILD)) tools/test
 
 bench: ## guest speed, boot times and exits, beside QEMU's software CPU
-	@tools/install-packages build run test
-	@tools/build $(RELEASE) abyme nestbench
+	@tools/install-packages build run test bench
+	@tools/build $(RELEASE) abyme nestbench first_instruction
 	@bench/run $(RELEASE)
 
 bench-switch: ## the virtual switch alone

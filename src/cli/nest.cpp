@@ -147,6 +147,8 @@ void add_options(CLI::App &verb, Options &options) {
       ->check(CLI::Range(1u, 86400u))
       ->type_name("SECONDS");
   verb.add_flag("--json", options.json, "Print JSON, at the end");
+  // For benchmarks: --stats of L1's abyme run.
+  verb.add_option("--stats", options.stats)->group("");
   // To compare with: the same levels on QEMU's software CPU.
   add_vmm(verb, "--outer-vmm", options.outer)->group("");
 }

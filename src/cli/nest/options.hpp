@@ -16,6 +16,7 @@ struct Options {
   std::string kernel = "linux-image-cloud-amd64";
   unsigned cpus = 1;   // of every level
   std::string program; // a static executable that every level runs, with arguments; may be empty
+  std::string stats;   // file for figures about L1's run; may be empty
   std::string log;     // file for all that the consoles say; may be empty
   unsigned timeout_seconds = 900;
   bool json = false;

@@ -35,9 +35,12 @@ std::vector<std::string> arguments(const Options &options, const Images &images)
             images.initrd,
             "-append",
             command_line()};
-  return {"/proc/self/exe", "run",          "--accel",   options.accel, "--kernel",   images.kernel.file,
-          "--initrd",       images.initrd,  "--memory",  memory + "M",  "--cpus",     cpus,
-          "--append",       command_line(), "--console", "stdio",       "--no-reboot"};
+  std::vector<std::string> command{
+      "/proc/self/exe", "run",          "--accel",   options.accel, "--kernel",   images.kernel.file,
+      "--initrd",       images.initrd,  "--memory",  memory + "M",  "--cpus",     cpus,
+      "--append",       command_line(), "--console", "stdio",       "--no-reboot"};
+  if (!options.stats.empty()) command.insert(command.end(), {"--stats", options.stats});
+  return command;
 }
 
 // In the child. A group of its own: Ctrl-C on the terminal is the front end's business.

@@ -99,7 +99,8 @@ Result<json> ControlServer::run(const json &request, const std::shared_ptr<Strea
     return json{{"file", daemon_.file()}};
   }
   if (*op == "stop") {
-    daemon_.loop().stop();
+    constexpr Nanoseconds kToAnswer = 100'000'000;
+    daemon_.loop().at(daemon_.clock().now() + kToAnswer, [this] { daemon_.loop().stop(); });
     return json::object();
   }
   if (*op != "capture")

@@ -364,5 +364,56 @@ TEST(Snooping, DataGoesToMembersAndRouters) {
   EXPECT_TRUE(rig.take(m).empty());
 }
 
+// A report of one group, as IGMPv3 and MLDv2 have them: record type 2 excludes nothing (joins), type 3 includes nothing
+// (leaves).
+Bytes igmp3(MacAddress from, u8 type, u32 group) {
+  Bytes f = igmp(from, 0x22, 0);
+  store_be16(&f[16], 36);
+  store_be16(&f[40], 1);
+  std::fill(f.begin() + 42, f.end(), u8{0});
+  f[42] = type;
+  store_be32(&f[46], group);
+  return f;
+}
+
+Bytes mld2(MacAddress from, u8 type, u32 group) {
+  Bytes f = frame({0x3333'0000'0016}, from, {}, 100);
+  std::fill(f.begin() + 14, f.end(), u8{0});
+  store_be16(&f[12], 0x86dd);
+  store_be16(&f[18], 36);
+  f[20] = 0, f[54] = 58; // hop-by-hop, then ICMPv6
+  f[62] = 143;
+  store_be16(&f[68], 1);
+  f[70] = type;
+  f[74] = 0xff, f[75] = 0x05;
+  store_be32(&f[86], group);
+  return f;
+}
+
+TEST(Snooping, Version3ReportsJoinAndLeave) {
+  SwitchSettings settings;
+  settings.snooping = true;
+  Rig rig(settings);
+  const auto s = rig.add(access(10), vm(1)), m = rig.add(access(10), vm(2)), n = rig.add(access(10), vm(3));
+  const auto reached = [&](MacAddress group, u16 type) {
+    Bytes f = frame(group, vm(1));
+    store_be16(&f[12], type);
+    rig.clear();
+    rig.send(s, f);
+    return std::pair(rig.take(m).size(), rig.take(n).size());
+  };
+  constexpr MacAddress kGroup4{0x0100'5e48'0101}, kGroup6{0x3333'0000'0077};
+  rig.send(m, igmp3(vm(2), 2, 0xefc80101));
+  rig.send(m, mld2(vm(2), 2, 0x77));
+  EXPECT_EQ(rig.sw.snooping().groups(), 2u);
+  EXPECT_EQ(reached(kGroup4, 0x0800), (std::pair<std::size_t, std::size_t>(1, 0)));
+  EXPECT_EQ(reached(kGroup6, 0x86dd), (std::pair<std::size_t, std::size_t>(1, 0)));
+  rig.send(m, igmp3(vm(2), 3, 0xefc80101));
+  rig.send(m, mld2(vm(2), 3, 0x77));
+  rig.clock.advance(3'000'000'000);
+  rig.sw.tick();
+  EXPECT_EQ(rig.sw.snooping().groups(), 0u);
+}
+
 } // namespace
 } // namespace abyme::net

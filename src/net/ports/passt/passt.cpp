@@ -25,12 +25,19 @@ public:
   Child &operator=(const Child &) = delete;
   ~Child() {
     if (pid_ <= 0) return;
-    kill(pid_, SIGTERM);
+    kill(pid_, SIGKILL); // it keeps nothing that it would have to put away
     waitpid(pid_, nullptr, 0);
   }
   Result<void> start(const std::string &socket) {
-    const char *arguments[] = {"passt", "--foreground", "--quiet", "--socket", socket.c_str(), nullptr};
-    const int error = posix_spawnp(&pid_, "passt", nullptr, nullptr, const_cast<char **>(arguments), environ);
+    const char *arguments[] = {"passt", "--foreground", "--quiet", "--one-off", "--socket", socket.c_str(), nullptr};
+    posix_spawnattr_t attributes;
+    sigset_t none;
+    sigemptyset(&none);
+    posix_spawnattr_init(&attributes);
+    posix_spawnattr_setsigmask(&attributes, &none); // the switch reads its signals from a descriptor, and blocks them
+    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
+    const int error = posix_spawnp(&pid_, "passt", nullptr, &attributes, const_cast<char **>(arguments), environ);
+    posix_spawnattr_destroy(&attributes);
     if (error == 0) return {};
     errno = error;
     return fail_errno("cannot start passt (Debian's package is passt)");
@@ -50,7 +57,9 @@ public:
   ~PasstPort() override {
     if (timer_) context_.loop.cancel(timer_);
     if (socket_) context_.loop.unwatch(socket_.get());
-    if (child_) unlink(path_.c_str());
+    if (!child_) return;
+    unlink(path_.c_str());
+    rmdir(path_.substr(0, path_.rfind('/')).c_str());
   }
 
   void transmit(std::span<Egress> frames) override {
@@ -151,6 +160,8 @@ Result<std::unique_ptr<PortDevice>> open_port(const PortContext &context, const 
   if (*path != "-") return std::make_unique<PasstPort>(context, *path, nullptr);
   char directory[] = "/tmp/abyme-passt-XXXXXX";
   if (!mkdtemp(directory)) return fail_errno("cannot make a directory for passt's socket");
+  constexpr uid_t kNobody = 65534; // to whom passt changes when root starts it
+  if (geteuid() == 0 && chown(directory, kNobody, kNobody)) return fail_errno("cannot give passt its directory");
   const std::string socket = std::string(directory) + "/socket";
   auto child = std::make_unique<Child>();
   if (auto ok = child->start(socket); !ok) return std::unexpected(ok.error());

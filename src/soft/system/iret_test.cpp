@@ -29,6 +29,16 @@ TEST(Iret, ReturnsFrom64BitModeToTheUser) {
   EXPECT_FALSE(m.cpu.nmi_blocked);
 }
 
+TEST(Iret, KeepsTheBaseOfASegmentThatItDrops) {
+  TestMachine m;
+  m.long_mode(0);
+  m.cpu.segments[FS] = {.base = 0x7f00'1234'5000, .limit = ~0u, .rights = 0xC093, .selector = 0};
+  long_frame(m);
+  EXPECT_EQ(m.run(iret, m.op(8)), Outcome::Branch);
+  EXPECT_FALSE(m.cpu.segments[FS].usable());
+  EXPECT_EQ(m.cpu.segments[FS].base, 0x7f00'1234'5000u);
+}
+
 TEST(Iret, ReturnsFrom64BitModeToTheSameLevelWithANullStack) {
   TestMachine m;
   m.long_mode(0);

@@ -77,11 +77,16 @@ bool load_segment(Cpu &cpu, u8 segment, u16 selector) {
   return true;
 }
 
+// The base stays, as on silicon: a nested hypervisor enters its guest's kernel with null FS and GS that are usable at DPL 0 but have the
+// bases of user code, which must survive the return to it.
 void drop_inner_segments(Cpu &cpu) {
   for (u8 i : {x86::ES, x86::DS, x86::FS, x86::GS}) {
     Segment &s = cpu.segments[i];
     bool conforming_code = (s.type() & 12) == 12;
-    if (s.usable() && !conforming_code && s.dpl() < cpu.cpl) load_null_segment(cpu, i, 0);
+    if (!s.usable() || conforming_code || s.dpl() >= cpu.cpl) continue;
+    const u64 base = s.base;
+    load_null_segment(cpu, i, 0);
+    s.base = base;
   }
 }
 

@@ -18,10 +18,10 @@ bench: ## guest speed, boot times and exits, beside QEMU's software CPU
 	@tools/build $(RELEASE) abyme nestbench first_instruction
 	@bench/run $(RELEASE)
 
-bench-switch: ## the virtual switch alone
+bench-switch: ## the virtual switch beside its peers
 	@tools/install-packages build
-	@tools/build $(RELEASE) switch_pipeline_bench
-	@$(RELEASE)/bench/switch/switch_pipeline_bench
+	@tools/build $(RELEASE) abyme switch_pipeline_bench switch_latency_bench
+	@BUILD=$(RELEASE) bench/switch/run
 
 build: ## a release build of abyme
 	@tools/install-packages build

@@ -29,6 +29,8 @@ protected:
   explicit Console(EventLoop &loop) : loop_(loop) {}
   // What came in; on the loop's thread.
   void input(ByteView bytes);
+  // How much the device has not taken yet.
+  [[nodiscard]] size_t waiting() const { return waiting_.size(); }
   // Whether to read on: not while input waits for the device. On the loop's thread.
   virtual void read_input(bool on) = 0;
   [[nodiscard]] EventLoop &loop() { return loop_; }

@@ -11,6 +11,9 @@
 namespace abyme::machine {
 namespace {
 
+// What is typed ahead of a guest that takes nothing; the rest of it is lost, as on any terminal.
+constexpr size_t kTypeAhead = 4096;
+
 class StdioConsole final : public Console {
 public:
   StdioConsole(EventLoop &loop, std::function<void()> quit) : Console(loop), quit_(std::move(quit)) {}
@@ -50,8 +53,9 @@ private:
     return {};
   }
 
+  // A terminal is always read: the escape key must work most of all when the guest takes no input.
   void read_input(bool on) override {
-    if (ended_) return;
+    if (ended_ || terminal_) return;
     if (watch_)
       watch_->set_events(on ? u32{EPOLLIN} : 0);
     else if (on && !can_watch_)
@@ -67,7 +71,7 @@ private:
     if (!terminal_) return input(bytes);
     const auto typed = escapes_.filter(bytes);
     if (typed.quit) quit_();
-    input(typed.input);
+    if (waiting() < kTypeAhead) input(typed.input);
   }
 
   void end_input() {

@@ -126,11 +126,13 @@ void add_run(CLI::App &app, int &status) {
   verb->add_option("--disk", arguments->disks, "A raw disk, ',ro' for read-only; may be repeated")
       ->type_name("FILE[,ro]")
       ->expected(1)
-      ->allow_extra_args(false);
+      ->allow_extra_args(false)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   verb->add_option("--net", arguments->nets, "A network card whose other end is a vhost-user back end; may be repeated")
       ->type_name("vhost-user:PATH[,mac=MAC]")
       ->expected(1)
-      ->allow_extra_args(false);
+      ->allow_extra_args(false)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   verb->add_option(
           "--console", arguments->consoles,
           "Where ttyS0 goes: stdio, pty, socket:PATH (listens), file:PATH or none. Given twice, the second is hvc0")

@@ -63,7 +63,6 @@ TEST_F(Run, RefusesBadOptions) {
   expect_refusal("--kernel text --accel tcg", "soft");
   expect_refusal("--kernel text --console tcp:1", "socket:PATH");
   expect_refusal("--kernel text --console none --console none --console none", "at most two");
-  expect_refusal("--kernel text --disk text --disk nowhere.img", "nowhere.img");
   expect_refusal("--kernel text --net vhost-user:a --net tap0", "tap0");
   expect_refusal("--kernel text --net tap0", "vhost-user:PATH");
   expect_refusal("--kernel text --trace nothing", "exceptions");

@@ -119,6 +119,10 @@ struct alignas(64) Cpu {
   u16 x87_cs, x87_ds;           // FCS and FDS; the offsets and FOP are always current in x87[]
   hostexec::Arena *arena;       // host stubs; made by hostexec::create()
 
+  // --- PAUSE ---
+  u64 last_pause;           // `instructions` then
+  u32 pauses;               // of one loop, in a row
+
   // --- VT-x ---
   VmxMode vmx_mode;
   bool ept_enabled;         // in non-root operation with EPT

@@ -2,6 +2,7 @@
 #include "soft/system/instructions.hpp"
 #include "soft/vmx/vmx.hpp"
 #include "x86/msr.hpp"
+#include <sched.h>
 
 // HLT, PAUSE, MONITOR and MWAIT.
 namespace abyme::soft::system {
@@ -19,9 +20,29 @@ Outcome hlt(Cpu &cpu, const Op &op) {
   return end_block(cpu);
 }
 
-// Ends the block: on a host with fewer CPUs than vCPUs what is waited for may need this thread's time.
+namespace {
+
+// PAUSEs that are no further apart are of one loop, and a loop of so many waits for longer than a lock is held.
+constexpr u64 kLoopInstructions = 32;
+constexpr u32 kLoopPauses = 256;
+
+// On a host with fewer CPUs than vCPUs what the loop waits for may need this thread's time: Linux's queued locks are
+// handed to one vCPU after the other, and each would have to wait for its turn behind all that spin.
+void let_others_run(Cpu &cpu) {
+  const bool in_loop = cpu.instructions - cpu.last_pause <= kLoopInstructions;
+  cpu.last_pause = cpu.instructions;
+  cpu.pauses = in_loop ? cpu.pauses + 1 : 0;
+  if (cpu.pauses < kLoopPauses) return;
+  cpu.pauses = 0;
+  ::sched_yield();
+}
+
+} // namespace
+
 Outcome pause(Cpu &cpu, const Op &op) {
-  return vmx::intercepts(cpu, op, Instruction::Pause) ? Outcome::Branch : end_block(cpu);
+  if (vmx::intercepts(cpu, op, Instruction::Pause)) return Outcome::Branch;
+  let_others_run(cpu);
+  return end_block(cpu);
 }
 
 namespace {

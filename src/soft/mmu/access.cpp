@@ -41,8 +41,7 @@ void fill(Cpu &cpu, u64 linear, As as, const Page &page, const Place &place) {
   const u64 addend = reinterpret_cast<u64>(place.host) - linear;
   if (e.read != tag || e.addend != addend) e = {tag, Tlb::kInvalid, addend, 0};
   if (page.writable && !place.code) e.write = tag;
-  if (page.large) m.large_regions.set(linear >> 21 & 4095);
-  if (page.huge) m.huge_regions.set(linear >> 30 & 1023);
+  mmu::note_size(m, linear, page);
 }
 
 // The local APIC's page is this CPU's own, whatever lies behind it in memory.
@@ -169,10 +168,10 @@ unsigned in_first_page(u64 linear, unsigned size) {
   return size <= room ? size : static_cast<unsigned>(room);
 }
 
-// Linear addresses wrap at 4 GiB outside of 64-bit mode.
+// Linear addresses wrap at 4 GiB outside of 64-bit mode; those of descriptor tables and stacks that lie above, in compatibility mode, do not.
 u64 second_page(const Cpu &cpu, u64 linear, unsigned first) {
   const u64 next = linear + first;
-  return cpu.long_mode() && cpu.code64() ? next : next & 0xFFFFFFFF;
+  return cpu.code64() || linear >> 32 ? next : next & 0xFFFFFFFF;
 }
 
 } // namespace
@@ -257,6 +256,7 @@ Translation translate(Cpu &cpu, u64 linear, bool write, bool fetch, As as) {
   access.fetch = fetch;
   Page page;
   const bool ok = mmu::walk(cpu, linear, access, page);
+  if (ok) mmu::note_size(*cpu.mmu, linear, page); // whoever keeps it must be found by INVLPG
   return {page.physical, ok};
 }
 

@@ -29,7 +29,8 @@ struct Walk {
 bool violation(Walk &w, u64 permissions, u64 entry) {
   using namespace qualification;
   w.cpu.fault = {.kind = Fault::Kind::EptViolation,
-                 .qualification = w.access_bits | (permissions & 7) << 3 | (permissions & kExecuteUser ? 1 << 6 : 0) | kLinearValid |
+                 .qualification = w.access_bits | (permissions & 7) << 3 | (permissions & kExecuteUser ? 1 << 6 : 0) |
+                                  (w.use == EptUse::Pdpte ? 0 : kLinearValid) |
                                   (w.use == EptUse::Data ? kTranslation : 0),
                  .guest_physical = w.guest_physical,
                  .guest_linear = w.linear,
@@ -65,10 +66,10 @@ bool misconfigured(const Cpu &cpu, u64 entry, unsigned level) {
 bool ept_walk(Cpu &cpu, u64 guest_physical, Access access, EptUse use, u64 linear, EptPage &page) {
   const bool accessed_dirty = cpu.eptp & kEptpAccessedDirty;
   // With accessed and dirty flags, reads of guest paging structures count as writes (SDM 3C §29.3.5).
-  const bool as_write = access.write || (use == EptUse::PagingStructure && accessed_dirty);
+  const bool as_write = access.write || (use != EptUse::Data && accessed_dirty);
   using namespace qualification;
   Walk w{cpu, guest_physical, linear, access.fetch ? kFetch : access.write ? kDataWrite : kDataRead, use};
-  if (use == EptUse::PagingStructure && accessed_dirty) w.access_bits = kDataRead | kDataWrite;
+  if (use != EptUse::Data && accessed_dirty) w.access_bits = kDataRead | kDataWrite;
   if (guest_physical >> 48) return violation(w, 0, 0);
 
   u64 table = cpu.eptp & 0x000F'FFFF'FFFF'F000ull;

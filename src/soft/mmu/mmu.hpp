@@ -29,7 +29,7 @@ struct Page {
 [[nodiscard]] bool walk(Cpu &cpu, u64 linear, Access access, Page &page);
 
 // One step of the second dimension: an L2-physical address through the EPT.
-enum class EptUse : u8 { Data, PagingStructure };
+enum class EptUse : u8 { Data, PagingStructure, Pdpte }; // Pdpte: the registers of PAE paging are loaded, for no linear address
 struct EptPage {
   u64 physical = 0;
   bool writable = false; // permission and dirty bit
@@ -72,6 +72,11 @@ struct Mmu {
   bool check_alignment = false;        // CR0.AM, RFLAGS.AC and CPL 3
 };
 
+// To be told of each translation that something keeps: a larger mapping is invalidated as a whole.
+inline void note_size(Mmu &m, u64 linear, const Page &page) {
+  if (page.large) m.large_regions.set(linear >> 21 & 4095);
+  if (page.huge) m.huge_regions.set(linear >> 30 & 1023);
+}
 [[nodiscard]] u64 context_of(const Cpu &cpu, As as);
 [[nodiscard]] u64 salt_of(u64 context, u16 vpid);
 

@@ -57,8 +57,8 @@ void drop_mapping(Cpu &cpu, u64 linear, u16 vpid) {
     forget(cpu, [vpid](const SpaceKey &k) { return k.vpid_pcid >> 12 == vpid; });
     return;
   }
-  if (!m.large_regions[linear >> 21 & 4095]) return drop_page(cpu, linear, vpid);
-  // 4 MiB: the largest mapping that is not counted as huge.
+  // 4 MiB: the largest mapping that is not counted as huge. Each half of it may have been used alone.
+  if (!m.large_regions[linear >> 21 & 4095] && !m.large_regions[(linear >> 21 ^ 1) & 4095]) return drop_page(cpu, linear, vpid);
   const u64 start = linear & ~0x3FFFFFull;
   for (u64 offset = 0; offset < 0x400000; offset += kPageSize) drop_page(cpu, start + offset, vpid);
 }

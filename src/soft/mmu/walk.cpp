@@ -211,7 +211,7 @@ bool load_pdptes(Cpu &cpu, u64 cr3, u64 (&pdpte)[4]) {
     u64 at = (cr3 & 0xFFFFFFE0) + i * 8;
     if (cpu.ept_enabled) {
       EptPage page;
-      if (!ept_walk(cpu, at, {}, EptUse::PagingStructure, 0, page)) return false;
+      if (!ept_walk(cpu, at, {}, EptUse::Pdpte, 0, page)) return false;
       at = page.physical;
     }
     if (!cpu.memory->load(Gpa(at), loaded[i])) loaded[i] = 0;

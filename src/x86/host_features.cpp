@@ -69,7 +69,10 @@ VmxFeatureSet software_vmx_features() {
                    rdseed_exiting,
                    msr_bitmaps,
                    io_bitmaps,
-                   monitor_trap});
+                   monitor_trap,
+                   tsc_scaling,
+                   pml,
+                   vmfunc});
 }
 
 u32 register_of(const CpuidLeaf &leaf, CpuidRegister reg) {

@@ -27,7 +27,7 @@ std::string boot_text(const Level &level) {
   return level.up ? fmt::format("{:.2f} s", seconds(level.started, *level.up)) : "-";
 }
 
-// One line of the tree; whoever has the time of a finished level wants it, else how long the state has lasted.
+// One line of the tree: how long a level has been booting, then what it took.
 std::string tree_line(size_t index, const Level &level, Nanoseconds now) {
   const std::string branch = index == 0 ? "" : std::string((index - 1) * 3, ' ') + "`- ";
   std::string text = fmt::format("{:<14}{:<10}", fmt::format("{}L{}", branch, index + 1), name(level.state));
@@ -35,7 +35,9 @@ std::string tree_line(size_t index, const Level &level, Nanoseconds now) {
   if (level.state == Level::State::Boot) return text + fmt::format("{:6.1f} s", seconds(level.started, now));
   if (level.up) text += fmt::format("booted in {}", boot_text(level));
   if (level.cpuid_ns) text += fmt::format(", cpuid {}", duration(*level.cpuid_ns));
-  if (level.state == Level::State::Measuring) text += fmt::format(", measuring {:.1f} s", seconds(level.changed, now));
+  const double measuring = seconds(level.changed, now);
+  if (level.state == Level::State::Measuring && measuring > 1)
+    text += fmt::format(", measuring for {:.0f} s", measuring);
   return text;
 }
 
@@ -77,7 +79,7 @@ void Display::print_changes(const Progress &progress) {
 }
 
 std::string table(const Options &options, const Progress &progress) {
-  constexpr const char *kRow = "{:<6} {:<18} {:<22} {:<18} {:>8} {:>10}\n";
+  constexpr const char *kRow = "{:<5} {:<17} {:<21} {:<17} {:>7} {:>8}\n";
   std::string text = fmt::format(kRow, "level", "engine", "kernel", "hypervisor", "boot", "cpuid");
   for (size_t i = 0; i < progress.levels().size(); i++) {
     const Level &level = progress.levels()[i];

@@ -98,6 +98,7 @@ template <u8 Size> bool sign_to_dx_row(const T &t) {
   t.op.size = Size;
   return fast(t, sign_to_dx_handler(t.op));
 }
+bool salc_row(const T &t) { return slow(t, salc_handler()); }
 bool xlat_row(const T &t) {
   for (unsigned i = 0; i < t.instruction.operand_count; i++)
     if (is_memory(t.operands[i])) t.op.segment = segment_for(t.cpu, t.operands[i].mem.segment);
@@ -261,7 +262,7 @@ constexpr Entry kEntries[] = {
     {M(ADD), alu<Alu::Add>}, {M(OR), alu<Alu::Or>}, {M(ADC), alu<Alu::Adc>}, {M(SBB), alu<Alu::Sbb>}, {M(AND), alu<Alu::And>},
     {M(SUB), alu<Alu::Sub>}, {M(XOR), alu<Alu::Xor>}, {M(CMP), alu<Alu::Cmp>}, {M(TEST), alu<Alu::Test>},
     {M(MOV), mov}, {M(MOVZX), extend<false>}, {M(MOVSX), extend<true>}, {M(MOVSXD), extend<true>}, {M(LEA), lea}, {M(XCHG), xchg},
-    {M(BSWAP), bswap_row}, {M(XLAT), xlat_row}, {M(NOP), nop_row},
+    {M(BSWAP), bswap_row}, {M(XLAT), xlat_row}, {M(SALC), salc_row}, {M(NOP), nop_row},
     {M(PREFETCH), nop_row}, {M(PREFETCHNTA), nop_row}, {M(PREFETCHT0), nop_row}, {M(PREFETCHT1), nop_row}, {M(PREFETCHT2), nop_row},
     {M(PREFETCHW), nop_row}, {M(PREFETCHWT1), nop_row},
     {M(CBW), widen_row<2>}, {M(CWDE), widen_row<4>}, {M(CDQE), widen_row<8>},

@@ -15,6 +15,7 @@ namespace abyme::soft {
 [[nodiscard]] Handler bswap_handler(const Op &op);
 [[nodiscard]] Handler widen_handler(const Op &op);
 [[nodiscard]] Handler sign_to_dx_handler(const Op &op);
+[[nodiscard]] SlowHandler salc_handler();
 [[nodiscard]] SlowHandler xlat_handler();
 [[nodiscard]] Handler nop_handler();
 

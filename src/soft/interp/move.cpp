@@ -162,6 +162,12 @@ template <class T> const Op *sign_to_dx(Cpu &cpu, const Op *op) {
   ABYME_NEXT(cpu, op);
 }
 
+// D6, in no table of the manual, is AL = CF ? -1 : 0 on every CPU outside of 64-bit mode.
+Outcome salc(Cpu &cpu, const Op &) {
+  reg<u8>(cpu, 0) = flags::holds<2>(cpu.status) ? 0xFF : 0;
+  return Outcome::Next;
+}
+
 Outcome xlat(Cpu &cpu, const Op &op) {
   const u64 offset = cpu.gpr[x86::RBX] + (cpu.gpr[x86::RAX] & 0xFF);
   u64 linear;
@@ -228,6 +234,7 @@ Handler widen_handler(const Op &op) {
   return op.size == 4 ? widen<i16, i32> : widen<i32, i64>;
 }
 Handler sign_to_dx_handler(const Op &op) { return op.size == 2 ? sign_to_dx<i16> : op.size == 4 ? sign_to_dx<i32> : sign_to_dx<i64>; }
+SlowHandler salc_handler() { return salc; }
 SlowHandler xlat_handler() { return xlat; }
 Handler nop_handler() { return nop; }
 

@@ -43,13 +43,10 @@ void enter_user_mode(Cpu &cpu, u64 fs_base) {
   cpu.efer = efer::LME | efer::LMA | efer::NXE | efer::SCE;
   cpu.xcr0 = cpu.profile->xcr0_mask & 7;
   cpu.cpl = 3;
-  cpu.segments[CS] = {.base = 0, .limit = ~0u, .rights = 0xA0FB, .selector = 0x33};
-  cpu.segments[SS] = {.base = 0, .limit = ~0u, .rights = 0xC0F3, .selector = 0x2B};
-  for (const auto seg : {DS, ES, FS, GS})
-    cpu.segments[seg] = {.base = 0, .limit = ~0u, .rights = 0x1C0F3, .selector = 0};
+  for (const auto seg : {SS, DS, ES}) cpu.segments[seg] = {.base = 0, .limit = ~0u, .rights = 0xC0F3, .selector = 0x2B};
+  for (const auto seg : {FS, GS}) cpu.segments[seg] = {.base = 0, .limit = ~0u, .rights = 0x1C0F3, .selector = 0};
   cpu.segments[FS].base = fs_base;
   cpu.segments[GS].base = Native::kGsBase;
-  mode_changed(cpu);
 }
 
 } // namespace
@@ -140,6 +137,10 @@ void Emulated::run(const Case &c, Outcome &out) {
   std::memcpy(machine_->data, c.data, kDataSize);
   std::memset(machine_->code, 0xCC, kCodeSize);
   std::memcpy(machine_->code + c.code_offset, c.code, c.length);
+  if (c.compatible)
+    cpu.segments[CS] = {.base = 0, .limit = ~0u, .rights = 0xC0FB, .selector = 0x23};
+  else
+    cpu.segments[CS] = {.base = 0, .limit = ~0u, .rights = 0xA0FB, .selector = 0x33};
   load(cpu, c.before);
   if (hostexec::full(cpu)) hostexec::clear(cpu);
   hostexec::enter(cpu);

@@ -52,6 +52,8 @@ bool excluded_mnemonic(ZydisMnemonic m) {
   case ZYDIS_MNEMONIC_MWAIT:
   case ZYDIS_MNEMONIC_PUSHF: // sees the single step's TF
   case ZYDIS_MNEMONIC_PUSHFQ:
+  case ZYDIS_MNEMONIC_PUSHFD:
+  case ZYDIS_MNEMONIC_POPFD:
   case ZYDIS_MNEMONIC_POPF: // may clear it
   case ZYDIS_MNEMONIC_POPFQ:
   case ZYDIS_MNEMONIC_UD0:
@@ -81,7 +83,7 @@ bool is_register_prefetch(const Decoded &d) {
 // Intel ignores an operand-size prefix of a near branch in 64-bit mode, AMD truncates RIP (SDM 2A CALL, AMD APM 3 "near
 // branches").
 bool is_truncated_branch(const Decoded &d) {
-  return d.instruction.meta.branch_type != ZYDIS_BRANCH_TYPE_NONE &&
+  return !is_compatible(d) && d.instruction.meta.branch_type != ZYDIS_BRANCH_TYPE_NONE &&
          (d.instruction.operand_width == 16 || d.instruction.attributes & ZYDIS_ATTRIB_HAS_OPERANDSIZE);
 }
 
@@ -114,6 +116,12 @@ constexpr Undefined kUndefined[] = {
     {ZYDIS_MNEMONIC_BTS, OF | SF | AF | PF},
     {ZYDIS_MNEMONIC_MUL, SF | ZF | AF | PF},
     {ZYDIS_MNEMONIC_IMUL, SF | ZF | AF | PF},
+    {ZYDIS_MNEMONIC_DAA, OF},
+    {ZYDIS_MNEMONIC_DAS, OF},
+    {ZYDIS_MNEMONIC_AAA, OF | SF | ZF | PF},
+    {ZYDIS_MNEMONIC_AAS, OF | SF | ZF | PF},
+    {ZYDIS_MNEMONIC_AAM, OF | AF | CF},
+    {ZYDIS_MNEMONIC_AAD, OF | AF | CF},
     {ZYDIS_MNEMONIC_DIV, kStatus},
     {ZYDIS_MNEMONIC_IDIV, kStatus},
 };
@@ -137,13 +145,19 @@ u64 undefined_after_shift(const Decoded &d, u64 count) {
   }
 }
 
+// 32-bit code is there for the general-purpose instructions: the others' forms are those of 64-bit mode.
+bool is_general_purpose(const Decoded &d) {
+  const auto &meta = d.instruction.meta;
+  return meta.isa_ext == ZYDIS_ISA_EXT_BASE || meta.isa_ext == ZYDIS_ISA_EXT_MOVBE;
+}
+
 } // namespace
 
 bool comparable(const x86::CpuProfile &profile, const Decoded &d) {
   const auto &i = d.instruction;
   return soft::hostexec::available(profile, i) && !excluded_category(i.meta.category) &&
-         !excluded_mnemonic(i.mnemonic) && !writes_segment(d) && i.meta.branch_type != ZYDIS_BRANCH_TYPE_FAR &&
-         !is_truncated_branch(d) && !is_register_prefetch(d);
+         !excluded_mnemonic(i.mnemonic) && !writes_segment(d) && (!is_compatible(d) || is_general_purpose(d)) &&
+         i.meta.branch_type != ZYDIS_BRANCH_TYPE_FAR && !is_truncated_branch(d) && !is_register_prefetch(d);
 }
 
 u64 undefined_flags(const Decoded &d, u64 count) {

@@ -61,11 +61,13 @@ class Enumeration {
 public:
   explicit Enumeration(const x86::CpuProfile &profile) : profile_(profile) {}
 
-  void legacy() {
+  void legacy(bool compatible) {
     for (const auto &set : kPrefixSets)
       for (u8 map = 0; map < 4; ++map)
         for (const bool w : {false, true}) {
+          if (w && compatible) continue; // there is no REX
           Encoding e;
+          e.compatible = compatible;
           for (const u8 p : set)
             if (p) e.prefixes[e.prefix_count++] = p;
           e.map = map;
@@ -120,7 +122,7 @@ private:
     bytes[n++] = static_cast<u8>((e.memory ? 0 : 0xC0) | e.reg << 3 | e.rm);
     if (vsib) bytes[n++] = static_cast<u8>(((e.reg + 1) & 7) << 3 | 3);
     Decoded d;
-    if (!decode(bytes, 15, d)) return;
+    if (!decode(bytes, 15, e.compatible, d)) return;
     // A prefix that is a REX, or that another opcode follows, belongs to a form found elsewhere.
     if (d.instruction.opcode != e.opcode || !comparable(profile_, d)) return;
     found_.try_emplace(form_name(d), e);
@@ -157,6 +159,7 @@ std::optional<Instance> attempt(const Form &form, Random &random, bool original)
   f.b = random.next() >> 8 & 1;
   f.vvvv = static_cast<u8>(random.below(16));
   f.rex = e.w || random.chance(50);
+  if (e.compatible) f.r = f.x = f.b = f.rex = 0;
   if (original || (!e.vex && random.chance(30))) f.r = f.x = f.b = 0, f.rex = e.w;
   if (!is_vsib(form) && (original || random.chance(20))) f.vvvv = 0;
   if (!original) e.reg = static_cast<u8>(random.below(8));
@@ -173,7 +176,8 @@ std::optional<Instance> attempt(const Form &form, Random &random, bool original)
   const u64 tail = random.chance(30) ? random.below(70) : random.next();
   std::memcpy(bytes + n, &tail, 8);
   Instance instance;
-  if (!decode(bytes, 15, instance.decoded) || form_name(instance.decoded) != form.name) return std::nullopt;
+  if (!decode(bytes, 15, e.compatible, instance.decoded) || form_name(instance.decoded) != form.name)
+    return std::nullopt;
   instance.length = instance.decoded.instruction.length;
   std::memcpy(instance.bytes, bytes, 15);
   return instance;
@@ -181,9 +185,10 @@ std::optional<Instance> attempt(const Form &form, Random &random, bool original)
 
 } // namespace
 
-bool decode(const u8 *bytes, size_t size, Decoded &out) {
+bool decode(const u8 *bytes, size_t size, bool compatible, Decoded &out) {
   ZydisDecoder decoder;
-  ZydisDecoderInit(&decoder, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
+  ZydisDecoderInit(&decoder, compatible ? ZYDIS_MACHINE_MODE_LONG_COMPAT_32 : ZYDIS_MACHINE_MODE_LONG_64,
+                   compatible ? ZYDIS_STACK_WIDTH_32 : ZYDIS_STACK_WIDTH_64);
   for (const auto mode : {ZYDIS_DECODER_MODE_MPX, ZYDIS_DECODER_MODE_CET, ZYDIS_DECODER_MODE_CLDEMOTE,
                           ZYDIS_DECODER_MODE_KNC, ZYDIS_DECODER_MODE_WBNOINVD})
     ZydisDecoderEnableMode(&decoder, mode, ZYAN_FALSE);
@@ -200,7 +205,7 @@ bool decode(const u8 *bytes, size_t size, Decoded &out) {
 }
 
 std::string form_name(const Decoded &d) {
-  std::string name;
+  std::string name = is_compatible(d) ? "32-bit " : "";
   if (d.instruction.attributes & ZYDIS_ATTRIB_HAS_LOCK) name += "lock ";
   if (d.instruction.attributes & (ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE)) name += "rep ";
   if (d.instruction.attributes & ZYDIS_ATTRIB_HAS_REPNE) name += "repne ";
@@ -212,7 +217,8 @@ std::string form_name(const Decoded &d) {
 
 std::vector<Form> all_forms(const x86::CpuProfile &profile) {
   Enumeration e(profile);
-  e.legacy();
+  e.legacy(false);
+  e.legacy(true);
   e.vex();
   return e.take();
 }

@@ -44,6 +44,7 @@ struct Case {
   u8 code[16];
   u8 length;
   u16 code_offset; // in the code area
+  bool compatible; // 32-bit code, in compatibility mode
   bool repeats;    // single steps may stop before the instruction is done: REP string instructions, gathers
   State before;
   u8 data[kDataSize];

@@ -49,7 +49,7 @@ public:
       of[count] = &form;
       // The displacement may have been chosen only now.
       instances[count] = *instance;
-      if (!decode(native_.in(count).code, 15, instances[count].decoded)) continue;
+      if (!decode(native_.in(count).code, 15, native_.in(count).compatible, instances[count].decoded)) continue;
       ++count;
     }
     if (!native_.run(count)) {

@@ -49,8 +49,12 @@ template <class T> void put(u8 *p, T v) { __builtin_memcpy(p, &v, sizeof v); }
 constexpr int kGregs[16] = {REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI, REG_RDI,
                             REG_R8,  REG_R9,  REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15};
 
-void load(const State &s, ucontext_t &context) {
+// Linux's selectors (arch/x86/include/asm/segment.h).
+constexpr u16 kCode32 = 0x23, kCode64 = 0x33, kData32 = 0x2B;
+
+void load(const State &s, bool compatible, ucontext_t &context) {
   auto *g = context.uc_mcontext.gregs;
+  g[REG_CSGSFS] = (g[REG_CSGSFS] & ~0xFFFFll) | (compatible ? kCode32 : kCode64);
   for (unsigned n = 0; n < 16; ++n) g[kGregs[n]] = static_cast<greg_t>(s.gpr[n]);
   g[REG_RIP] = static_cast<greg_t>(s.rip);
   g[REG_EFL] = static_cast<greg_t>((s.rflags & kSettable) | kTrapFlag | 0x202);
@@ -134,7 +138,7 @@ void on_signal(int, siginfo_t *, void *argument) {
   __builtin_memset(g_child.code, 0xCC, kCodeSize);
   __builtin_memcpy(g_child.code + c.code_offset, c.code, c.length);
   __builtin_memcpy(reinterpret_cast<void *>(kData), c.data, kDataSize);
-  load(c.before, context);
+  load(c.before, c.compatible, context);
 }
 
 [[noreturn]] void die(const char *what) {
@@ -173,6 +177,8 @@ void handle_signals() {
   map_areas();
   syscall(SYS_arch_prctl, ARCH_SET_GS, Native::kGsBase);
   handle_signals();
+  // 64-bit code does not look at them, and signals leave them alone.
+  asm volatile("mov %0, %%ds; mov %0, %%es" : : "r"(static_cast<u32>(kData32)));
   asm volatile("int3");
   _exit(0);
 }

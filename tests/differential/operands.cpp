@@ -216,6 +216,7 @@ bool make_case(const Instance &instance, Random &random, u64 fs_base, Case &out)
   std::memcpy(out.code, instance.bytes, instance.length);
   out.length = instance.length;
   out.code_offset = static_cast<u16>(random.chance(5) ? kPage - 1 - random.below(instance.length) : 0x800);
+  out.compatible = is_compatible(d);
   out.before.rip = kCode + out.code_offset;
   // A gather that faults after some elements delivers the single step first (SDM 2C VGATHERDPS).
   const bool string = d.instruction.meta.category == ZYDIS_CATEGORY_STRINGOP;
@@ -230,6 +231,8 @@ bool make_case(const Instance &instance, Random &random, u64 fs_base, Case &out)
         !place(p, d, d.operands[n]))
       return false;
   if (is_xsave_family(d.instruction.mnemonic)) prepare_area(p, d);
+  if (out.compatible) // the upper halves and R8 to R15 are not defined after a change of mode (SDM 1 §3.4.1.1)
+    for (unsigned n = 0; n < 16; ++n) out.before.gpr[n] &= n < 8 ? 0xFFFFFFFF : 0;
   return true;
 }
 

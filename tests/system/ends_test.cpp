@@ -17,6 +17,7 @@ struct Row {
   int status;
   const char *console, *errors;
 };
+void PrintTo(const Row &row, std::ostream *out) { *out << row.name; }
 constexpr Row kRows[] = {
     {"power_off", "end=power_off", 0, "Power down", "the guest powered off"},
     {"reset", "end=reset", 3, "Restarting system", "the guest asked for a reset"},

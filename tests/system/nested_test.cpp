@@ -15,7 +15,7 @@ sync
 )sh",
                       .modules = {"virtio_pci", "virtio_blk"}};
   GuestImage l1{.script = R"sh(
-seq 1 100000 | head -c 262144 >/tmp/disk
+head -c 262144 /bin/busybox >/tmp/disk
 echo "L1 cpus=$(nproc) disk=$(md5sum </tmp/disk)"
 abyme run --accel kvm --kernel /vmlinuz --initrd /next --memory 192M --cpus 2 --disk /tmp/disk \
   --append "console=ttyS0 panic=-1 quiet" --no-reboot </dev/null 2>&1

@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pty.h>
-#include <stdexcept>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <system_error>
@@ -129,8 +128,6 @@ void Process::type(std::string_view text) const {
     text.remove_prefix(static_cast<size_t>(n));
   }
 }
-
-void Process::close_input() { input_.reset(); }
 
 void Process::signal(int number) const { ::kill(pid_, number); }
 

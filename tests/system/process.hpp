@@ -32,7 +32,6 @@ public:
   // Whether standard output says `text`, after what an earlier call found, within this time.
   [[nodiscard]] bool says(std::string_view text, seconds limit);
   void type(std::string_view text) const;
-  void close_input();
   void signal(int number) const;
   // The exit status, 128 + N after signal N (as shells say it); nothing if the time is over.
   [[nodiscard]] std::optional<int> ends(seconds limit);

@@ -34,7 +34,7 @@ void mode_changed(Cpu &cpu) {
   cpu.mode = mode_of(cpu);
   mmu::select_context(cpu);
   hostexec::update_gates(cpu);
-  if (cpu.rflags_rest & rflags::TF) cpu.need(kAttentionEvents);
+  if (cpu.rflags_rest & (rflags::TF | rflags::RF)) cpu.need(kAttentionEvents);
   if ((cpu.rflags_rest & rflags::IF) && cpu.interrupt_waiting) cpu.need(kAttentionInterrupt);
 }
 

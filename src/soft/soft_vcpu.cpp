@@ -1,6 +1,7 @@
 #include "soft/soft_vcpu.hpp"
 #include "soft/hostexec/hostexec.hpp"
 #include "soft/interp/dispatch.hpp"
+#include "soft/mmu/watch.hpp"
 #include "soft/system/system.hpp"
 #include "soft/tracer.hpp"
 #include "soft/vmx/vmx.hpp"
@@ -13,6 +14,7 @@ using namespace x86;
 
 constexpr size_t kCodeBytes = 16_MiB;
 constexpr u64 kSingleStep = 1 << 14; // DR6.BS
+constexpr u64 kBreakpointsMet = 15;  // DR6.B0 to B3
 
 LocalApic::Config apic_config(unsigned index, const CpuProfile &profile) {
   return {.id = index,
@@ -121,9 +123,32 @@ VcpuExit SoftVcpu::run() {
   return *exit;
 }
 
+namespace {
+
+// RF lets one instruction pass its breakpoint and is clear after it; IRET may have set it anew, and a repeated string instruction that is not
+// over keeps it (SDM 3B §18.3.1.1).
+void clear_resume(Cpu &cpu, const Op &op, u64 rip) {
+  const bool loads = op.mnemonic == ZYDIS_MNEMONIC_IRET || op.mnemonic == ZYDIS_MNEMONIC_IRETD || op.mnemonic == ZYDIS_MNEMONIC_IRETQ;
+  const bool under_way = (op.flags & (kOpRep | kOpRepne)) && cpu.rip == rip;
+  if (!loads && !under_way) cpu.rflags_rest &= ~rflags::RF;
+}
+
+// An instruction breakpoint is a fault before the instruction. True: cpu.fault is it.
+bool meets_breakpoint(Cpu &cpu) {
+  if (!mmu::breakpoints_enabled(cpu) || (cpu.rflags_rest & rflags::RF) || (cpu.shadow & kShadowMovSs)) return false;
+  const u64 linear = cpu.code64() ? cpu.rip : static_cast<u32>(cpu.segments[CS].base + cpu.rip);
+  const u64 bits = mmu::instruction_breakpoints(cpu, linear);
+  if (bits == 0) return false;
+  cpu.fault = {.kind = Fault::Kind::Exception, .event = {.vector = DB, .address = bits}};
+  return true;
+}
+
+} // namespace
+
 // Runs a block and all that are linked to it; with `single`, one instruction.
 void SoftVcpu::execute(bool single) {
   Cpu &cpu = *cpu_;
+  if (single && meets_breakpoint(cpu)) return;
   Block *block = blocks_.find(cpu, single);
   if (!block) return;
   if (cpu.tracer) [[unlikely]] {
@@ -134,9 +159,14 @@ void SoftVcpu::execute(bool single) {
   const u8 shadow = cpu.shadow;
   const bool stepping = (cpu.rflags_rest & rflags::TF) && !clears_trap(block->ops[0]);
   const VmxMode vmx_mode = cpu.vmx_mode;
+  const bool resumes = cpu.rflags_rest & rflags::RF;
+  const u64 rip = cpu.rip;
   cpu.instructions += block->count;
   for (const Op *op = block->ops; op;) op = op->handler(cpu, op);
   if (!single) return;
+  // What an instruction met before it faulted it meets again.
+  if (cpu.fault.kind != Fault::Kind::None) cpu.pending_debug &= ~kBreakpointsMet;
+  else if (resumes && cpu.vmx_mode == vmx_mode) clear_resume(cpu, block->ops[0], rip);
   cpu.shadow &= static_cast<u8>(~shadow);
   if (cpu.shadow) cpu.need(kAttentionEvents);
   if (stepping && cpu.fault.kind == Fault::Kind::None && cpu.vmx_mode == vmx_mode) {
@@ -183,7 +213,7 @@ std::optional<VcpuExit> SoftVcpu::attend() {
     if (cpu.fault.kind != Fault::Kind::None) return settle_fault();
     cpu.need(kAttentionInterrupt);
   }
-  if (cpu.shadow || (cpu.rflags_rest & rflags::TF)) cpu.need(kAttentionEvents);
+  if (cpu.shadow || (cpu.rflags_rest & (rflags::TF | rflags::RF)) || mmu::breakpoints_enabled(cpu)) cpu.need(kAttentionEvents);
   arm_preemption_timer();
   return std::nullopt;
 }
@@ -209,7 +239,7 @@ bool SoftVcpu::attend_init() {
 
 bool SoftVcpu::take_debug_trap() {
   Cpu &cpu = *cpu_;
-  if (cpu.pending_debug == 0 || cpu.shadow || cpu.activity == Activity::WaitForSipi) return false;
+  if (cpu.pending_debug == 0 || (cpu.shadow & kShadowMovSs) || cpu.activity == Activity::WaitForSipi) return false;
   cpu.fault = {.kind = Fault::Kind::Exception, .event = {.vector = DB, .address = cpu.pending_debug}};
   cpu.pending_debug = 0;
   cpu.activity = Activity::Active;

@@ -1,6 +1,7 @@
 // IN, OUT, INS, OUTS.
 #include "soft/interp/handlers.hpp"
 #include "soft/interp/string_unit.hpp"
+#include "soft/mmu/watch.hpp"
 #include "soft/system/system.hpp"
 #include "soft/vmx/vmx.hpp"
 #include "vcpu/engine.hpp"
@@ -21,6 +22,7 @@ Outcome in(Cpu &cpu, const Op &op) {
   const vmx::IoAccess access = access_of(cpu, op, true);
   if (!system::io_allowed(cpu, access.port, op.size)) return Outcome::Fault;
   if (vmx::intercepts_io(cpu, op, access)) return Outcome::Branch;
+  mmu::note_io(cpu, access.port, op.size);
   const u32 value = cpu.io->port_read(access.port, op.size);
   switch (op.size) {
   case 1: reg<u8>(cpu, 0) = static_cast<u8>(value); break;
@@ -34,6 +36,7 @@ Outcome out(Cpu &cpu, const Op &op) {
   const vmx::IoAccess access = access_of(cpu, op, false);
   if (!system::io_allowed(cpu, access.port, op.size)) return Outcome::Fault;
   if (vmx::intercepts_io(cpu, op, access)) return Outcome::Branch;
+  mmu::note_io(cpu, access.port, op.size);
   const u32 mask = op.size == 4 ? ~0u : (1u << (op.size * 8)) - 1;
   cpu.io->port_write(access.port, op.size, static_cast<u32>(cpu.gpr[RAX]) & mask);
   return Outcome::Next;
@@ -56,6 +59,7 @@ template <bool In> Outcome string_io(Cpu &cpu, const Op &op) {
       if (!u.read_source(cpu, value)) return Outcome::Fault;
       cpu.io->port_write(access.port, op.size, static_cast<u32>(value));
     }
+    mmu::note_io(cpu, access.port, op.size);
     u.advance(cpu, 1, !In, In);
     if (rep) u.set_count(cpu, count - 1);
     if (rep && count > 1 && cpu.attention.load(std::memory_order_relaxed)) return Outcome::Branch;

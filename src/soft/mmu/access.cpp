@@ -35,6 +35,7 @@ struct Place {
 void fill(Cpu &cpu, u64 linear, As as, const Page &page, const Place &place) {
   mmu::Mmu &m = *cpu.mmu;
   if (m.check_alignment && as == As::Cpl) return;
+  if (m.watch.enabled && mmu::watched_page(cpu, linear)) return;
   const u64 context = mmu::context_of(cpu, as);
   const u64 tag = (linear & kPageMask) | context;
   TlbEntry &e = m.tlb.entries[Tlb::index(linear, mmu::salt_of(context, cpu.vpid))];
@@ -163,6 +164,10 @@ bool write_place(Cpu &cpu, u64 linear, const Place &place, const u8 *from, unsig
   return true;
 }
 
+void note_watched(Cpu &cpu, u64 linear, unsigned size, bool write, As as) {
+  if (cpu.mmu->watch.enabled && as == As::Cpl) [[unlikely]] mmu::note_access(cpu, linear, size, write);
+}
+
 unsigned in_first_page(u64 linear, unsigned size) {
   const u64 room = kPageSize - (linear & 0xFFF);
   return size <= room ? size : static_cast<unsigned>(room);
@@ -187,6 +192,7 @@ bool read_linear(Cpu &cpu, u64 linear, void *to, unsigned size, As as) {
   if (!locate(cpu, linear, first, false, as, a)) return false;
   const u64 rest = second_page(cpu, linear, first);
   if (first < size && !locate(cpu, rest, size - first, false, as, b)) return false;
+  note_watched(cpu, linear, size, false, as);
   auto *bytes = static_cast<u8 *>(to);
   return read_place(cpu, linear, a, bytes, first) && (first == size || read_place(cpu, rest, b, bytes + first, size - first));
 }
@@ -202,6 +208,7 @@ bool write_linear(Cpu &cpu, u64 linear, const void *from, unsigned size, As as) 
   if (!locate(cpu, linear, first, true, as, a)) return false;
   const u64 rest = second_page(cpu, linear, first);
   if (first < size && !locate(cpu, rest, size - first, true, as, b)) return false;
+  note_watched(cpu, linear, size, true, as);
   const auto *bytes = static_cast<const u8 *>(from);
   return write_place(cpu, linear, a, bytes, first) && (first == size || write_place(cpu, rest, b, bytes + first, size - first));
 }
@@ -227,7 +234,9 @@ u8 *host_pointer(Cpu &cpu, u64 linear, unsigned size, bool write, As as) {
   if (in_first_page(linear, size) != size || misaligned(cpu, linear, size, as)) return nullptr;
   Place place;
   if (!locate(cpu, linear, size, write, as, place)) return nullptr;
-  return place.code && write ? nullptr : place.host;
+  if (place.code && write) return nullptr;
+  if (place.host) note_watched(cpu, linear, size, write, as);
+  return place.host;
 }
 
 Loaded load_slow(Cpu &cpu, u64 linear, unsigned size) {

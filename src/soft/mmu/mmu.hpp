@@ -1,5 +1,6 @@
 #pragma once
 #include "soft/mmu/access.hpp"
+#include "soft/mmu/watch.hpp"
 #include <bitset>
 #include <unordered_map>
 
@@ -70,6 +71,7 @@ struct Mmu {
   std::bitset<4096> large_regions;     // hash of linear >> 21: a larger mapping may be cached there
   std::bitset<1024> huge_regions;      // hash of linear >> 30
   bool check_alignment = false;        // CR0.AM, RFLAGS.AC and CPL 3
+  Watch watch;                         // breakpoints; `enabled` is 0 without any
 };
 
 // To be told of each translation that something keeps: a larger mapping is invalidated as a whole.
@@ -77,6 +79,8 @@ inline void note_size(Mmu &m, u64 linear, const Page &page) {
   if (page.large) m.large_regions.set(linear >> 21 & 4095);
   if (page.huge) m.huge_regions.set(linear >> 30 & 1023);
 }
+// Drops one page of the current VPID from the TLB, whatever its mapping.
+void forget_page(Cpu &cpu, u64 linear);
 [[nodiscard]] u64 context_of(const Cpu &cpu, As as);
 [[nodiscard]] u64 salt_of(u64 context, u16 vpid);
 

@@ -65,6 +65,8 @@ void drop_mapping(Cpu &cpu, u64 linear, u16 vpid) {
 
 } // namespace
 
+void forget_page(Cpu &cpu, u64 linear) { drop_page(cpu, linear, cpu.vpid); }
+
 u64 salt_of(u64 context, u16 vpid) { return (context & 3) * 0x0A55 ^ vpid * 0x1367; }
 
 u64 context_of(const Cpu &cpu, As as) {
@@ -85,6 +87,7 @@ void select_context(Cpu &cpu) {
     m.selection_valid = true;
   }
   m.check_alignment = (cpu.cr0 & cr0::AM) && (cpu.rflags_rest & rflags::AC) && cpu.cpl == 3;
+  if (breakpoints_enabled(cpu) || m.watch.enabled) [[unlikely]] update_watch(cpu);
   const u64 context = context_of(cpu, As::Cpl);
   // Every access is looked at while alignment is checked: no entry ever carries this number.
   cpu.tlb_context = m.check_alignment ? static_cast<u64>(kSpaces) << 2 : context;

@@ -2,9 +2,11 @@
 #include "net/switch/switch.hpp"
 #include <algorithm>
 #include <array>
+#include <ctime>
 #include <fmt/format.h>
 #include <memory>
 #include <random>
+#include <string_view>
 #include <vector>
 
 using namespace abyme;
@@ -66,6 +68,13 @@ void fill(FrameBatch &batch, const Case &c) {
   }
 }
 
+// The thread's own time: what a core does, whoever else wants it.
+Nanoseconds cpu_time() {
+  timespec t{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+  return static_cast<Nanoseconds>(t.tv_sec * 1'000'000'000 + t.tv_nsec);
+}
+
 double run(const Case &c) {
   HostClock clock;
   SwitchSettings settings;
@@ -92,7 +101,7 @@ double run(const Case &c) {
   unsigned next = 0;
   std::vector<double> rates;
   for (int round = 0; round < 5; round++) {
-    const Nanoseconds start = clock.now(), end = start + 200'000'000;
+    const Nanoseconds start = cpu_time(), end = start + 200'000'000;
     u64 frames = 0;
     Nanoseconds now = start;
     while (now < end) {
@@ -103,7 +112,7 @@ double run(const Case &c) {
         frames += batch.size();
         if (next == addresses.size()) next = 0;
       }
-      now = clock.now();
+      now = cpu_time();
     }
     rates.push_back(static_cast<double>(frames) * 1e3 / static_cast<double>(now - start));
   }
@@ -113,7 +122,8 @@ double run(const Case &c) {
 
 } // namespace
 
-int main() {
+// With an argument, only the cases whose names contain it.
+int main(int argc, char **argv) {
   static constexpr Case kCases[] = {
       {"2 ports, 2 MACs, 64 B", 2, 2, 64},
       {"2 ports, 2 MACs, IMIX", 2, 2, 64, true},
@@ -123,5 +133,7 @@ int main() {
       {"64 ports, 10k MACs, 64 B", 64, 10'000, 64},
       {"64 ports, 100k MACs, 64 B", 64, 100'000, 64},
   };
-  for (const Case &c : kCases) fmt::print("pipeline\t{}\t{:.2f}\tMfps/core\n", c.name, run(c));
+  for (const Case &c : kCases)
+    if (argc < 2 || std::string_view(c.name).find(argv[1]) != std::string_view::npos)
+      fmt::print("pipeline\t{}\t{:.2f}\tMfps/core\n", c.name, run(c));
 }

@@ -6,10 +6,11 @@
 namespace abyme::net {
 
 Fdb::Fdb(u32 capacity, u64 secret)
-    : capacity_(capacity ? capacity : 1), secret_(secret), secret_odd_(secret | 1), lists_(kMaxPorts) {
-  const u32 size = std::bit_ceil(capacity_ + capacity_ / 2); // at most two thirds full
+    : capacity_(capacity ? capacity : 1), secret_(secret), secret_odd_((secret * 0x9e37'79b9'7f4a'7c15ULL) | 1),
+      lists_(kMaxPorts) {
+  const u32 size = std::max(std::bit_ceil(capacity_ + capacity_ / 2), 2 * kBucketSlots); // at most two thirds full
   mask_ = size - 1;
-  shift_ = 64 - static_cast<u32>(std::countr_zero(size));
+  home_mask_ = mask_ & ~(kBucketSlots - 1);
   slots_.resize(size);
   links_.resize(size);
 }

@@ -35,24 +35,29 @@ enum class Learned : u8 {
   PortLimit, // the port holds as many as it may
 };
 
-// The forwarding database of learned addresses. Open addressing with linear probing (four entries a cache line); every
-// port's learned entries also form a list in the order in which they were last refreshed, so that ageing and eviction
-// touch only what goes. An entry moves in its list at most once a second.
+// The forwarding database of learned addresses. Open addressing with linear probing that begins at a cache line's first
+// entry, so that nearly every answer lies in one line, its age included; every port's learned entries also form a list
+// in the order in which they were last refreshed, so that ageing and eviction touch only what goes. An entry moves in
+// its list at most once a second.
 class Fdb {
 public:
   // At most `capacity` learned addresses. `secret` keeps a hostile guest from choosing addresses that collide.
   Fdb(u32 capacity, u64 secret);
 
-  void prefetch(FdbKey key) const { __builtin_prefetch(&slots_[home(key)]); }
-  [[nodiscard]] PortIndex find(FdbKey key) const {
-    for (u32 i = home(key);; i = (i + 1) & mask_) {
-      if (slots_[i].key == key) return slots_[i].port;
-      if (!slots_[i].key.value) return kNoPort;
-    }
+  // The cache line where the search for a key begins. A burst's are worked out and prefetched before the first is read.
+  enum class Bucket : u32 {};
+  [[nodiscard]] Bucket bucket(FdbKey key) const { return Bucket{home(key)}; }
+  void prefetch(Bucket bucket) const { __builtin_prefetch(&slots_[static_cast<u32>(bucket)]); }
+  [[nodiscard]] PortIndex find(Bucket bucket, FdbKey key) const {
+    const Slot *line = &slots_[static_cast<u32>(bucket)];
+    if (const Slot &s = candidate(line, key); s.key == key) return s.port;
+    if (!line[kBucketSlots - 1].key.value) return kNoPort;
+    return slots_[slot_of(key)].port; // an empty slot has kNoPort
   }
+  [[nodiscard]] PortIndex find(FdbKey key) const { return find(bucket(key), key); }
   // The frequent case of learn(), in line: known at this port and seen in this second.
-  [[nodiscard]] bool fresh(FdbKey key, PortIndex port, u32 second) const {
-    const Slot &s = slots_[home(key)];
+  [[nodiscard]] bool fresh(Bucket bucket, FdbKey key, PortIndex port, u32 second) const {
+    const Slot &s = candidate(&slots_[static_cast<u32>(bucket)], key);
     return s.key == key && s.port == port && s.last_seen == second;
   }
   Learned learn(FdbKey key, PortIndex port, u32 second, u32 port_limit);
@@ -74,7 +79,8 @@ private:
     u32 last_seen = 0;
     PortIndex port = kNoPort;
   };
-  static_assert(sizeof(Slot) == 16);
+  static constexpr u32 kBucketSlots = 4;
+  static_assert(sizeof(Slot) * kBucketSlots == 64);
   struct Link {
     u32 older = kNil, newer = kNil;
   };
@@ -83,8 +89,13 @@ private:
   };
 
   [[nodiscard]] u32 home(FdbKey key) const {
-    const u128 product = u128{key.value ^ secret_} * 0x9e37'79b9'7f4a'7c15ULL;
-    return static_cast<u32>((static_cast<u64>(product >> 64) ^ static_cast<u64>(product)) * secret_odd_ >> shift_);
+    const u128 product = u128{key.value ^ secret_} * secret_odd_;
+    return static_cast<u32>(static_cast<u64>(product >> 64) ^ static_cast<u64>(product)) & home_mask_;
+  }
+  // The slot of the line that has the key, if any has, without a branch: where in its line a key lies cannot be
+  // predicted.
+  [[nodiscard]] static const Slot &candidate(const Slot *line, FdbKey key) {
+    return line[u32{line[1].key == key} + 2 * u32{line[2].key == key} + 3 * u32{line[3].key == key}];
   }
   [[nodiscard]] u32 slot_of(FdbKey key) const; // where it is, or the empty slot where it would go
   void link_newest(u32 slot);
@@ -93,7 +104,7 @@ private:
   void relocate(u32 from, u32 to);
   void evict_from_largest();
 
-  u32 capacity_, mask_, shift_;
+  u32 capacity_, mask_, home_mask_;
   u64 secret_, secret_odd_;
   u32 learned_ = 0;
   u64 evicted_ = 0;

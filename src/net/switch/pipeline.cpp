@@ -16,6 +16,7 @@ bool is_bpdu(MacAddress destination) { return destination == kBridgeGroup || des
 struct Switch::Burst {
   DropReason verdict[FrameBatch::kFrames];
   FdbKey source[FrameBatch::kFrames], destination[FrameBatch::kFrames];
+  Fdb::Bucket source_bucket[FrameBatch::kFrames], destination_bucket[FrameBatch::kFrames];
 };
 
 DropReason Switch::admit(Port &port, Frame &frame) {
@@ -74,16 +75,18 @@ void Switch::input_burst(PortIndex from, std::span<Frame> frames) {
     const VlanId domain = domains_.of(f.vlan);
     burst.source[i] = {domain, f.source()};
     burst.destination[i] = {domain, f.destination()};
-    fdb_.prefetch(burst.source[i]);
-    fdb_.prefetch(burst.destination[i]);
+    fdb_.prefetch(burst.source_bucket[i] = fdb_.bucket(burst.source[i]));
+    fdb_.prefetch(burst.destination_bucket[i] = fdb_.bucket(burst.destination[i]));
   }
   port.counters.in_frames += frames.size();
   port.counters.in_bytes += bytes;
   for (std::size_t i = 0; i < frames.size(); i++) {
     if (burst.verdict[i] == DropReason::None) {
-      const bool learned = !port.rules.learning.enabled || fdb_.fresh(burst.source[i], from, second_) ||
+      const bool learned = !port.rules.learning.enabled ||
+                           fdb_.fresh(burst.source_bucket[i], burst.source[i], from, second_) ||
                            learn(from, port, burst.source[i]);
-      burst.verdict[i] = learned ? forward(from, port, frames[i], burst.destination[i]) : DropReason::MacLimit;
+      burst.verdict[i] = learned ? forward(from, port, frames[i], burst.destination[i], burst.destination_bucket[i])
+                                 : DropReason::MacLimit;
     }
     if (burst.verdict[i] != DropReason::None) drop(from, burst.verdict[i], frames[i]);
     if (port.watched) observe({.port = from, .frame = &frames[i], .reason = burst.verdict[i]});
@@ -113,16 +116,16 @@ bool Switch::learn(PortIndex from, Port &port, FdbKey key) {
   return true;
 }
 
-PortIndex Switch::locate(const Frame &frame, FdbKey key) const {
-  const PortIndex pinned = pins_.find(frame.destination());
+PortIndex Switch::locate(const Frame &frame, FdbKey key, Fdb::Bucket bucket) const {
+  const PortIndex pinned = pins_.find(key.mac());
   if (pinned != kNoPort && at(pinned).rules.vlan.sees.has(frame.vlan)) return pinned;
-  const PortIndex learned = fdb_.find(key);
+  const PortIndex learned = fdb_.find(bucket, key);
   // A private VLAN's address that the sender must not reach is known nonetheless: it is dropped by name, not flooded.
   if (learned == kNoPort && pinned != kNoPort && at(pinned).rules.vlan.sends.has(frame.vlan)) return pinned;
   return learned;
 }
 
-DropReason Switch::forward(PortIndex from, Port &port, Frame &frame, FdbKey key) {
+DropReason Switch::forward(PortIndex from, Port &port, Frame &frame, FdbKey key, Fdb::Bucket bucket) {
   const MacAddress destination = key.mac();
   if (destination.is_group()) {
     (destination == kBroadcast ? port.counters.in_broadcast : port.counters.in_multicast)++;
@@ -139,7 +142,7 @@ DropReason Switch::forward(PortIndex from, Port &port, Frame &frame, FdbKey key)
     }
     return forward_to_all(from, port, frame, false);
   }
-  const PortIndex to = locate(frame, key);
+  const PortIndex to = locate(frame, key, bucket);
   if (to == kNoPort) return forward_to_all(from, port, frame, true);
   if (!listeners_.empty()) copy_to_listeners(from, to, frame);
   if (to == from) return DropReason::SamePort;
@@ -205,28 +208,29 @@ void Switch::copy_to_listener(PortIndex from, PortIndex listener, const Frame &f
   deliver(listener, frame);
 }
 
-void Switch::deliver(PortIndex to, const Frame &frame) {
-  Port &port = at(to);
-  const Departure departure = depart(port.rules.vlan, frame);
-  DropReason reason = departure.reason;
-  if (reason == DropReason::None && !port.receives) [[unlikely]]
+void Switch::refuse(PortIndex to, DropReason reason, const Frame &frame) {
+  const Port &port = at(to);
+  if (reason == DropReason::None)
     reason = !port.connected      ? DropReason::Disconnected
              : port.guard_tripped ? DropReason::BpduGuard
                                   : DropReason::MacChangeRejected;
-  if (reason != DropReason::None) [[unlikely]] {
-    drop(to, reason, frame);
-    if (port.watched) observe({.port = to, .entering = false, .frame = &frame, .reason = reason});
-    return;
-  }
-  if (!port.touched) {
-    port.touched = true;
-    touched_.push_back(to);
-  }
+  drop(to, reason, frame);
+  if (port.watched) observe({.port = to, .entering = false, .frame = &frame, .reason = reason});
+}
+
+void Switch::deliver(PortIndex to, const Frame &frame) {
+  Port &port = at(to);
+  const bool plain = frame.vlan == port.plain_vlan && !frame.tag_bytes && !frame.inner_tag;
+  const Departure departure = plain ? Departure{} : depart(port.rules.vlan, frame);
+  if (departure.reason != DropReason::None || !port.receives) [[unlikely]]
+    return refuse(to, departure.reason, frame);
+  touched_[touched_count_] = to;
+  touched_count_ += port.out.empty(); // without a branch: among many ports it could not be predicted
   port.out.push_back({.frame = &frame, .edit = departure.edit});
 }
 
 void Switch::flush() {
-  for (const PortIndex to : touched_) {
+  for (const PortIndex to : std::span(touched_).first(touched_count_)) {
     Port &port = at(to);
     port.sink->transmit(port.out);
     u64 frames = 0, bytes = 0;
@@ -242,9 +246,8 @@ void Switch::flush() {
     port.counters.out_frames += frames;
     port.counters.out_bytes += bytes;
     port.out.clear();
-    port.touched = false;
   }
-  touched_.clear();
+  touched_count_ = 0;
 }
 
 } // namespace abyme::net

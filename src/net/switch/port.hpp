@@ -47,7 +47,8 @@ struct PortRules {
 };
 
 struct PortCounters {
-  u64 in_frames = 0, in_bytes = 0, out_frames = 0, out_bytes = 0; // in: from the guest into the switch
+  u64 out_frames = 0, out_bytes = 0; // first: they share a cache line with what delivery reads
+  u64 in_frames = 0, in_bytes = 0;   // in: from the guest into the switch
   u64 in_broadcast = 0, in_multicast = 0;
   u64 flooded = 0;          // of in_frames: went to more than the port that has the address
   u64 promiscuous = 0;      // of out_frames: copies that the guest asked for

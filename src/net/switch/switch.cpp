@@ -24,6 +24,7 @@ PortIndex Switch::attach(const PortRules &rules, MacAddress initial, PortSink &s
     ports_.push_back(std::move(port));
   else
     *free = std::move(port);
+  touched_.resize(ports_.size() + 1);
   reconsider(index);
   return index;
 }
@@ -79,6 +80,9 @@ void Switch::clear_guard(PortIndex port) {
 void Switch::reconsider(PortIndex port) {
   Port &p = at(port);
   const bool may = p.rules.uplink || may_receive(p.rules.security, p.adapter);
+  const VlanRules &vlan = p.rules.vlan;
+  const VlanId untagged = vlan.mode == VlanMode::Trunk ? vlan.leaves_untagged : vlan.untagged;
+  p.plain_vlan = vlan.sees.has(untagged) ? untagged : VlanId{kReservedVlan};
   p.receives = p.connected && !p.guard_tripped && may;
   p.listens = p.receives && p.rules.security.promiscuous && p.adapter.promiscuous;
   pins_.unpin(port);

@@ -59,16 +59,17 @@ public:
   void forget_learned(PortIndex port) { fdb_.forget(port); }
 
 private:
-  struct Port {
-    bool used = false, connected = false, receives = false, guard_tripped = false, watched = false;
-    bool listens = false; // promiscuous: accepted and asked for
-    bool touched = false; // has frames in `out`
-    PortRules rules;
-    Adapter adapter;
+  // What delivery of a frame reads and writes comes first and fills one cache line.
+  struct alignas(64) Port {
+    bool connected = false, receives = false, guard_tripped = false, watched = false;
+    bool listens = false;             // promiscuous: accepted and asked for
+    VlanId plain_vlan{kReservedVlan}; // its frames, untagged as they come, leave as they are; reserved: none's
     PortSink *sink = nullptr;
     std::vector<Egress> out;
-    u32 storm_second = 0, storm_count = 0;
     PortCounters counters;
+    PortRules rules;
+    Adapter adapter;
+    u32 storm_second = 0, storm_count = 0;
     std::array<u8, kReasonCount> told{};
   };
   struct Burst; // the frames under way and what is known of each
@@ -82,14 +83,15 @@ private:
   [[nodiscard]] DropReason admit(Port &port, Frame &frame);
   [[nodiscard]] DropReason admit_bpdu(PortIndex from, Port &port, const Frame &frame);
   [[nodiscard]] bool learn(PortIndex from, Port &port, FdbKey key);
-  [[nodiscard]] PortIndex locate(const Frame &frame, FdbKey key) const;
-  [[nodiscard]] DropReason forward(PortIndex from, Port &port, Frame &frame, FdbKey key);
+  [[nodiscard]] PortIndex locate(const Frame &frame, FdbKey key, Fdb::Bucket bucket) const;
+  [[nodiscard]] DropReason forward(PortIndex from, Port &port, Frame &frame, FdbKey key, Fdb::Bucket bucket);
   [[nodiscard]] DropReason forward_to_all(PortIndex from, Port &port, Frame &frame, bool unknown_unicast);
   void forward_to_group(PortIndex from, Frame &frame, const Snooping::Ports &members);
   void copy_to_listeners(PortIndex from, PortIndex to, const Frame &frame);
   void copy_to_listener(PortIndex from, PortIndex listener, const Frame &frame, bool to_its_group);
   [[nodiscard]] bool within_storm_limit(Port &port);
   void deliver(PortIndex to, const Frame &frame);
+  void refuse(PortIndex to, DropReason reason, const Frame &frame); // what deliver() cannot
   void flush();
   void drop(PortIndex port, DropReason reason, const Frame &frame);
   void observe(const FrameEvent &event);
@@ -109,7 +111,8 @@ private:
   FlapDetector flaps_;
   u32 second_ = 0; // of the burst under way
   std::vector<PortIndex> listeners_;
-  std::vector<PortIndex> touched_;
+  std::vector<PortIndex> touched_; // the first touched_count_ have frames in `out`
+  u32 touched_count_ = 0;
   std::vector<std::vector<PortIndex>> members_; // by VLAN: ports that see it; filled when asked for
   VlanSet members_known_;
 };

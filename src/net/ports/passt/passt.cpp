@@ -154,18 +154,27 @@ private:
   FrameBatch batch_, scratch_;
 };
 
+Result<std::unique_ptr<Child>> start_own(const char *directory, const std::string &socket) {
+  constexpr uid_t kNobody = 65534; // to whom passt changes when root starts it
+  if (geteuid() == 0 && chown(directory, kNobody, kNobody)) return fail_errno("cannot give passt its directory");
+  auto child = std::make_unique<Child>();
+  if (auto ok = child->start(socket); !ok) return std::unexpected(ok.error());
+  return child;
+}
+
 Result<std::unique_ptr<PortDevice>> open_port(const PortContext &context, const PortOptions &o) {
   const auto path = text_option(o, "path", "-");
   if (!path) return std::unexpected(path.error());
   if (*path != "-") return std::make_unique<PasstPort>(context, *path, nullptr);
   char directory[] = "/tmp/abyme-passt-XXXXXX";
   if (!mkdtemp(directory)) return fail_errno("cannot make a directory for passt's socket");
-  constexpr uid_t kNobody = 65534; // to whom passt changes when root starts it
-  if (geteuid() == 0 && chown(directory, kNobody, kNobody)) return fail_errno("cannot give passt its directory");
   const std::string socket = std::string(directory) + "/socket";
-  auto child = std::make_unique<Child>();
-  if (auto ok = child->start(socket); !ok) return std::unexpected(ok.error());
-  return std::make_unique<PasstPort>(context, socket, std::move(child));
+  auto child = start_own(directory, socket);
+  if (!child) {
+    rmdir(directory);
+    return std::unexpected(child.error());
+  }
+  return std::make_unique<PasstPort>(context, socket, std::move(*child));
 }
 
 } // namespace

@@ -19,7 +19,7 @@ bench: ## guest speed, boot times and exits, beside QEMU's software CPU
 	@bench/run $(RELEASE)
 
 bench-switch: ## the virtual switch beside its peers
-	@tools/install-packages build
+	@tools/install-packages build bench
 	@tools/build $(RELEASE) abyme switch_pipeline_bench switch_latency_bench
 	@BUILD=$(RELEASE) bench/switch/run
 

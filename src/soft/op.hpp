@@ -53,7 +53,7 @@ enum OpFlag : u8 {
   kOpRep = 4,      // REP/REPE
   kOpRepne = 8,    // REPNE
   kOpHasSib = 16,
-  kOpStackSegment = 32, // in 64-bit mode: SS is the default segment, so a non-canonical address is #SS
+  kOpStackSegment = 32, // segment is kFlat but stands for SS: a violation is #SS
 };
 
 } // namespace abyme::soft

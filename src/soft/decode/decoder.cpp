@@ -51,7 +51,7 @@ void fill_memory(const Cpu &cpu, const ZydisDecodedInstruction &z, const ZydisDe
   op.index = gpr_slot(m.index);
   op.scale = static_cast<u8>(m.scale <= 1 ? 0 : __builtin_ctz(m.scale));
   op.segment = segment_for(cpu, m.segment);
-  if (m.segment == ZYDIS_REGISTER_SS && (cpu.mode & kModeCode64)) op.flags |= kOpStackSegment;
+  if (m.segment == ZYDIS_REGISTER_SS && op.segment == Op::kFlat) op.flags |= kOpStackSegment;
 }
 
 void fill_operands(const Cpu &cpu, const ZydisDecodedInstruction &z, const ZydisDecodedOperand *operands, Op &op) {

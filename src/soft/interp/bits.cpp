@@ -29,7 +29,7 @@ template <class T> Located locate_bit(Cpu &cpu, const Op *op, i64 bit, bool writ
   const u64 ea = effective_address(cpu, *op) + static_cast<u64>(bit >> (sizeof(T) == 2 ? 4 : sizeof(T) == 4 ? 5 : 6)) * sizeof(T);
   const u64 masked = op->address_size == 8 ? ea : op->address_size == 4 ? static_cast<u32>(ea) : static_cast<u16>(ea);
   u64 linear = 0;
-  const bool ok = to_linear(cpu, op->segment, masked, sizeof(T), write, linear);
+  const bool ok = to_linear(cpu, operand_segment(*op), masked, sizeof(T), write, linear);
   return {linear, ok};
 }
 

@@ -30,6 +30,10 @@ template <class T> [[nodiscard]] bool write_linear(Cpu &cpu, u64 linear, const T
 // --- segmented addresses: the memory operand of an instruction ---
 // Offset of the memory operand inside its segment, truncated to the address size.
 [[nodiscard]] u64 effective_address(const Cpu &cpu, const Op &op);
+// The segment whose checks and violations are the memory operand's.
+[[nodiscard]] inline u8 operand_segment(const Op &op) {
+  return op.segment == Op::kFlat && (op.flags & kOpStackSegment) ? static_cast<u8>(x86::SS) : op.segment;
+}
 // Offset -> linear address, with the segment's checks (limit, type, null; canonical in 64-bit mode): #GP(0), or #SS(0) for SS.
 [[nodiscard]] bool to_linear(Cpu &cpu, u8 segment, u64 offset, unsigned size, bool write, u64 &linear);
 // Both of the above for op's memory operand, then the access. 64-bit mode without FS/GS costs next to nothing extra.

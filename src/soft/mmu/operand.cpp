@@ -43,13 +43,13 @@ bool to_linear(Cpu &cpu, u8 segment, u64 offset, unsigned size, bool write, u64 
     return (canonical(linear) && canonical(linear + size - 1)) || violation(cpu, segment);
   }
   linear = static_cast<u32>(s.base + offset);
-  return segment == Op::kFlat || segment_allows(cpu, s, offset, size, write) || violation(cpu, segment);
+  // Even a flat segment ends at 4 GiB: an operand does not wrap around it.
+  const bool allowed = segment == Op::kFlat ? offset + size - 1 <= 0xFFFFFFFF : segment_allows(cpu, s, offset, size, write);
+  return allowed || violation(cpu, segment);
 }
 
 bool operand_linear(Cpu &cpu, const Op &op, unsigned size, bool write, u64 &linear) {
-  const bool stack = op.flags & kOpStackSegment;
-  return to_linear(cpu, stack && op.segment == Op::kFlat && cpu.code64() ? static_cast<u8>(SS) : op.segment, effective_address(cpu, op), size,
-                   write, linear);
+  return to_linear(cpu, operand_segment(op), effective_address(cpu, op), size, write, linear);
 }
 
 bool read_operand(Cpu &cpu, const Op &op, void *to, unsigned size) {

@@ -19,6 +19,7 @@ using Clock = std::chrono::steady_clock;
 struct Options {
   u64 seed = 1;
   double seconds = 20;
+  u64 cases = 0; // instead of seconds: the same work on any machine
   bool fuzz = false, list = false;
   std::string form;
   unsigned shown = 20;
@@ -119,8 +120,9 @@ int run(const Options &options) {
   const auto start = Clock::now();
   const auto elapsed = [&] { return std::chrono::duration<double>(Clock::now() - start).count(); };
   size_t next = 0;
-  while (options.fuzz || elapsed() < options.seconds) comparison.batch(forms, next);
   const Tally &tally = comparison.tally();
+  const auto over = [&] { return options.cases ? tally.cases >= options.cases : elapsed() >= options.seconds; };
+  while (options.fuzz || !over()) comparison.batch(forms, next);
   fmt::print("{} forms, {} cases in {:.1f} s, {} differences in {} forms\n", forms.size(), tally.cases, elapsed(),
              tally.differences, tally.by_form.size());
   for (const auto &[name, count] : tally.by_form) fmt::print("  {} x {}\n", count, name);
@@ -134,6 +136,7 @@ int main(int argc, char **argv) {
   CLI::App app{"Compares abyme's software CPU with the host's, instruction by instruction"};
   app.add_option("--seed", options.seed, "Of the operands");
   app.add_option("--seconds", options.seconds, "How long");
+  app.add_option("--cases", options.cases, "How many cases, instead of how long");
   app.add_flag("--fuzz", options.fuzz, "Until interrupted");
   app.add_flag("--list", options.list, "Print the forms");
   app.add_option("--form", options.form, "Only forms whose name contains this");

@@ -54,6 +54,13 @@ bool unchanged(Cpu &cpu, const Draft &draft, u64 physical, unsigned size, unsign
   return __builtin_memcmp(now, draft.bytes + from, size) == 0;
 }
 
+// From now on this vCPU's writes to the page take the slow path.
+void drop_write_translations(Cpu &cpu, Gpa page) {
+  const u64 host = reinterpret_cast<u64>(cpu.memory->host(page, kPageSize));
+  for (TlbEntry &e : cpu.mmu->tlb.entries)
+    if (e.write != Tlb::kInvalid && (e.write & kPageMask) + e.addend == host) e.write = Tlb::kInvalid;
+}
+
 } // namespace
 
 BlockCache::BlockCache(size_t bytes, CodeSync &sync) : sync_(sync), arena_size_(bytes) {
@@ -112,9 +119,7 @@ void BlockCache::become_code(Cpu &cpu, u64 physical, u64 lines) {
   const bool was = cpu.memory->is_code(page);
   cpu.memory->add_code(page, lines);
   if (was) return;
-  const u64 host = reinterpret_cast<u64>(cpu.memory->host(page, kPageSize));
-  for (TlbEntry &e : cpu.mmu->tlb.entries)
-    if (e.write != Tlb::kInvalid && (e.write & kPageMask) + e.addend == host) e.write = Tlb::kInvalid;
+  drop_write_translations(cpu, page);
   sync_.retire_writers(page, cpu);
 }
 
@@ -241,9 +246,7 @@ void BlockCache::process(Cpu &cpu) {
       drop_page(cpu, r.page.value);
       continue;
     }
-    const u64 host = reinterpret_cast<u64>(cpu.memory->host(r.page, kPageSize));
-    for (TlbEntry &e : cpu.mmu->tlb.entries)
-      if (e.write != Tlb::kInvalid && (e.write & kPageMask) + e.addend == host) e.write = Tlb::kInvalid;
+    drop_write_translations(cpu, r.page);
   }
   processed_.fetch_add(requests.size());
 }

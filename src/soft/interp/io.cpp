@@ -3,6 +3,7 @@
 #include "soft/interp/string_unit.hpp"
 #include "soft/mmu/watch.hpp"
 #include "soft/system/system.hpp"
+#include "soft/tracer.hpp"
 #include "soft/vmx/vmx.hpp"
 #include "vcpu/engine.hpp"
 
@@ -24,6 +25,7 @@ Outcome in(Cpu &cpu, const Op &op) {
   if (vmx::intercepts_io(cpu, op, access)) return Outcome::Branch;
   mmu::note_io(cpu, access.port, op.size);
   const u32 value = cpu.io->port_read(access.port, op.size);
+  trace(cpu, kTraceIo, "in {:#x}: {:#x}", access.port, value);
   switch (op.size) {
   case 1: reg<u8>(cpu, 0) = static_cast<u8>(value); break;
   case 2: reg<u16>(cpu, 0) = static_cast<u16>(value); break;
@@ -38,6 +40,7 @@ Outcome out(Cpu &cpu, const Op &op) {
   if (vmx::intercepts_io(cpu, op, access)) return Outcome::Branch;
   mmu::note_io(cpu, access.port, op.size);
   const u32 mask = op.size == 4 ? ~0u : (1u << (op.size * 8)) - 1;
+  trace(cpu, kTraceIo, "out {:#x}: {:#x}", access.port, static_cast<u32>(cpu.gpr[RAX]) & mask);
   cpu.io->port_write(access.port, op.size, static_cast<u32>(cpu.gpr[RAX]) & mask);
   return Outcome::Next;
 }
@@ -53,10 +56,12 @@ template <bool In> Outcome string_io(Cpu &cpu, const Op &op) {
     if constexpr (In) {
       if (!probe_write(cpu, access.linear, op.size)) return Outcome::Fault; // the port must not be read for nothing
       const u32 value = cpu.io->port_read(access.port, op.size);
+      trace(cpu, kTraceIo, "ins {:#x}: {:#x}", access.port, value);
       if (!u.write_destination(cpu, value)) return Outcome::Fault;
     } else {
       u64 value = 0;
       if (!u.read_source(cpu, value)) return Outcome::Fault;
+      trace(cpu, kTraceIo, "outs {:#x}: {:#x}", access.port, value);
       cpu.io->port_write(access.port, op.size, static_cast<u32>(value));
     }
     mmu::note_io(cpu, access.port, op.size);

@@ -1,4 +1,5 @@
 #include "soft/system/instructions.hpp"
+#include "soft/tracer.hpp"
 #include "soft/vmx/vmx.hpp"
 #include "x86/msr.hpp"
 
@@ -35,6 +36,7 @@ Outcome rdmsr(Cpu &cpu, const Op &op) {
   if (vmx::intercepts_rdmsr(cpu, op, number)) return Outcome::Branch;
   u64 value;
   if (!read_virtualized(cpu, number, value)) return raise(cpu, GP, 0);
+  trace(cpu, kTraceMsrs, "rdmsr {:#x}: {:#x}", number, value);
   cpu.gpr[RAX] = static_cast<u32>(value);
   cpu.gpr[RDX] = value >> 32;
   return Outcome::Next;
@@ -44,7 +46,9 @@ Outcome wrmsr(Cpu &cpu, const Op &op) {
   if (!privileged(cpu)) return Outcome::Fault;
   u32 number = low32(cpu, RCX);
   if (vmx::intercepts_wrmsr(cpu, op, number)) return Outcome::Branch;
-  if (!write_virtualized(cpu, number, cpu.gpr[RDX] << 32 | low32(cpu, RAX))) return raise(cpu, GP, 0);
+  u64 value = cpu.gpr[RDX] << 32 | low32(cpu, RAX);
+  trace(cpu, kTraceMsrs, "wrmsr {:#x}: {:#x}", number, value);
+  if (!write_virtualized(cpu, number, value)) return raise(cpu, GP, 0);
   return end_block(cpu);
 }
 
